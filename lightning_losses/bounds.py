@@ -1,0 +1,56 @@
+"""The range that a loss can take, and normalising a value by it."""
+
+import math
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Bounds:
+    r"""The range of a loss and the value of a predictor that knows nothing.
+
+    Losses of different tasks cannot be compared raw: a cross-entropy of 2.3 over ten classes and a mean squared
+    error of 2.3 on pixels say nothing about each other. Their normalised values do:
+
+    .. math:: \tilde L = \frac{L - \text{lower}}{\text{reference} - \text{lower}}
+
+    0 is perfect, 1 is knowing nothing, above 1 is worse than knowing nothing. The reference is **not** an upper
+    bound: a confidently wrong classifier scores far above it.
+
+    Args:
+        lower: the attainable infimum.
+        upper: the supremum; may be infinite.
+        reference: what an uninformed predictor scores (log C for cross-entropy, Var(y) for squared error), or None
+            where there is no such value. A 0-d tensor where it was estimated from data, so that no device sync is
+            needed to know it.
+
+    Raises:
+        ValueError: `upper` is below `lower`.
+
+    >>> import math
+    >>> bounds = Bounds(lower=0.0, reference=math.log(10))
+    >>> bounds.normalize(math.log(10) / 2)
+    0.5
+    """
+
+    lower: float | Tensor = 0.0
+    upper: float | Tensor = math.inf
+    reference: float | Tensor | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.lower, float) and isinstance(self.upper, float) and self.upper < self.lower:
+            raise ValueError(f"`upper` must be at least `lower`={self.lower:g}, found {self.upper:g}.")
+
+    def normalize(self, value: float | Tensor) -> float | Tensor | None:
+        """(value - lower) / (reference - lower), or None where there is no reference.
+
+        Args:
+            value: a loss, a number or a tensor of any shape.
+
+        Returns:
+            The same type and shape as `value`.
+        """
+        if self.reference is None:
+            return None
+        return (value - self.lower) / (self.reference - self.lower)

@@ -1,0 +1,19 @@
+"""Stable primitives shared by the formulas."""
+
+import torch
+from torch import Tensor
+
+
+def at_least_float32(tensor: Tensor) -> Tensor:
+    """`tensor` in float32 if it is in half precision, unchanged otherwise.
+
+    Statistics of losses are taken in float32 under autocast: a float16 sum overflows at 65504, and a squared residual
+    already at 256.
+    """
+    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
+
+
+def safe_divide(numerator: Tensor, denominator: Tensor) -> Tensor:
+    """numerator / denominator, and 0 (with a zero gradient) where the denominator is 0."""
+    empty = denominator == 0
+    return numerator.masked_fill(empty, 0.0) / denominator.masked_fill(empty, 1.0)
