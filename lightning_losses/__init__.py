@@ -1,5 +1,10 @@
 """Compose, balance and monitor losses inside PyTorch Lightning."""
 
+from lightning_losses import balancers, functional, losses, schedules
+from lightning_losses.bounds import Bounds
+from lightning_losses.module import LossModule
+from lightning_losses.report import Report
+from lightning_losses.term import Term
 from lightning_losses.version import __version__
 
-__all__ = ["__version__"]
+__all__ = ["Bounds", "LossModule", "Report", "Term", "__version__", "balancers", "functional", "losses", "schedules"]

@@ -1,0 +1,83 @@
+"""What is measured between two optimizer steps, over all micro-batches and ranks."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lightning_losses.balancers.base import Present
+from lightning_losses.balancers.probe import Probe
+from lightning_losses.distributed import sum_over_ranks, world_size
+from lightning_losses.numerics import safe_divide
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Means over the global batch of one optimizer step.
+
+    Args:
+        losses: mean loss of each term, [T]; 0 where `seen` is False.
+        seen: which terms occurred at all, [T].
+        products: inner products [T, T] or squared norms [T] of the gradients of the averaged losses; None if they
+            were not measured.
+    """
+
+    losses: Tensor
+    seen: Tensor
+    products: Tensor | None
+
+
+class Window:
+    """Sums over the micro-batches of one optimizer step; closing it adds the ranks and empties it.
+
+    It is always empty at a step boundary, so a checkpoint need not know of it.
+
+    Args:
+        terms: T, the number of balanced terms.
+        pairwise: whether inner products of gradients are wanted, or squared norms only.
+    """
+
+    def __init__(self, terms: int, pairwise: bool = False) -> None:
+        self.terms = terms
+        self.pairwise = pairwise
+        self._empty()
+
+    def _empty(self) -> None:
+        self._micro_batches = 0
+        self._losses_and_counts: Tensor | None = None
+        self._gradients: Tensor | None = None
+        self._probe: type[Probe] | None = None
+
+    def add(self, losses: Tensor, present: Present, probe: Probe | None) -> None:
+        """Add one micro-batch: its losses and, where a probe is given, their gradients."""
+        values = torch.stack([losses.detach().float(), torch.ones_like(losses, dtype=torch.float32)])
+        values = _spread(values, present, self.terms, dim=1)
+        self._losses_and_counts = values if self._losses_and_counts is None else self._losses_and_counts + values
+        self._micro_batches += 1
+        if probe is not None:
+            sums = _spread(probe.sums(self.pairwise), present, self.terms, dim=0)
+            if self.pairwise and probe.sums_are_products:
+                sums = _spread(sums, present, self.terms, dim=1)
+            self._gradients = sums if self._gradients is None else self._gradients + sums
+            self._probe = type(probe)
+
+    def close(self) -> Measurement | None:
+        """The measurement of the step, the same on every rank; None if nothing was added."""
+        if self._losses_and_counts is None:
+            return None
+        sums, counts = sum_over_ranks(self._losses_and_counts)
+        products = None
+        if self._gradients is not None and self._probe is not None:
+            parts = self._micro_batches * world_size()
+            products = self._probe.products(sum_over_ranks(self._gradients), parts, self.pairwise)
+        self._empty()
+        return Measurement(safe_divide(sums, counts), counts > 0, products)
+
+
+def _spread(values: Tensor, present: Present, terms: int, dim: int) -> Tensor:
+    """Rows of the present terms at their places among all terms, 0 elsewhere."""
+    if isinstance(present, slice):
+        return values
+    shape = list(values.shape)
+    shape[dim] = terms
+    return values.new_zeros(shape).index_copy(dim, present, values)

@@ -1,0 +1,57 @@
+"""Looking at the values of a loss without stopping the device for it."""
+
+import math
+from collections import deque
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+
+def check_values(names: Sequence[str], values: Sequence[float], positive: bool, step: int) -> None:
+    """Every loss must be finite and, where the balancer needs ratios of losses, above 0.
+
+    Raises:
+        FloatingPointError: a term is NaN or infinite; the message names the term, the value and the step.
+        ValueError: a term is not above 0 although the balancer needs it to be.
+    """
+    for name, value in zip(names, values, strict=True):
+        if not math.isfinite(value):
+            raise FloatingPointError(f"Term {name!r} must be finite, found {value} at step {step}.")
+        if positive and value <= 0:
+            raise ValueError(
+                f"Term {name!r} must be above 0, because its balancer compares losses by their ratios; found {value:g} "
+                f"at step {step}. Shift it, take a balancer without ratios, or set Term(..., balanced=False)."
+            )
+
+
+class ValueWatch:
+    """Hands the values of tensors to a check: at once on the CPU, as soon as they have arrived on CUDA.
+
+    On CUDA reading a number stops the host until the device has caught up. Here the copy is queued behind the work
+    that made the value and looked at in a later call, once its event has passed; the check then speaks a step or two
+    late, and training never waits.
+    """
+
+    def __init__(self) -> None:
+        self._pending: deque[tuple[torch.cuda.Event, Tensor, Callable[[list[float]], None]]] = deque()
+
+    def look(self, values: Tensor, check: Callable[[list[float]], None]) -> None:
+        """Call `check` with the numbers of `values`, a 1-d tensor, now or in a later call of `look`."""
+        if values.device.type != "cuda":
+            check(values.tolist())
+            return
+        copy = torch.empty(values.shape, dtype=values.dtype, pin_memory=True)
+        copy.copy_(values, non_blocking=True)
+        event = torch.cuda.Event()
+        event.record(torch.cuda.current_stream(values.device))
+        self._pending.append((event, copy, check))
+        while self._pending and self._pending[0][0].query():
+            _, arrived, its_check = self._pending.popleft()
+            its_check(arrived.tolist())
+
+    def __deepcopy__(self, memo: object) -> "ValueWatch":
+        return ValueWatch()
+
+    def __reduce__(self) -> tuple[type["ValueWatch"], tuple[()]]:
+        return ValueWatch, ()
