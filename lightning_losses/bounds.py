@@ -54,3 +54,30 @@ class Bounds:
         if self.reference is None:
             return None
         return (value - self.lower) / (self.reference - self.lower)
+
+    def scaled(self, weight: float | Tensor) -> "Bounds":
+        """The bounds of `weight` times the loss, for a weight of at least 0. What is infinite stays so.
+
+        >>> Bounds(1.0, math.inf, 2.0).scaled(3.0)
+        Bounds(lower=3.0, upper=inf, reference=6.0)
+        """
+        return Bounds(
+            _scaled(self.lower, weight),
+            _scaled(self.upper, weight),
+            None if self.reference is None else self.reference * weight,
+        )
+
+    def plus(self, other: "Bounds") -> "Bounds":
+        """The bounds of the sum of two losses: attained if both can be at their best together.
+
+        >>> Bounds(1.0, 2.0, 1.5).plus(Bounds(0.0, 1.0))
+        Bounds(lower=1.0, upper=3.0, reference=None)
+        """
+        known = self.reference is not None and other.reference is not None
+        return Bounds(
+            self.lower + other.lower, self.upper + other.upper, self.reference + other.reference if known else None
+        )
+
+
+def _scaled(limit: float | Tensor, weight: float | Tensor) -> float | Tensor:
+    return limit if isinstance(limit, float) and math.isinf(limit) else limit * weight

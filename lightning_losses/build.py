@@ -5,6 +5,8 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
+from torch import nn
+
 from lightning_losses import balancers, losses, schedules
 from lightning_losses.balancers import Balancer
 from lightning_losses.bounds import Bounds
@@ -26,12 +28,11 @@ def build_loss_module(config: Mapping[str, Any]) -> LossModule:
 
     >>> build_loss_module({
     ...     "terms": {
-    ...         "fit": "MSE",
     ...         "robust": {"loss": {"class_path": "SmoothL1", "init_args": {"beta": 0.5}}, "weight": 2.0},
     ...     },
     ...     "balancer": {"class_path": "GradNorm", "init_args": {"alpha": 0.5}},
     ... })
-    LossModule(1 * fit[MSE()](input, target) + 2 * robust[SmoothL1(beta=0.5)](input, target), balanced by GradNorm(alpha=0.5))
+    LossModule(2 * robust[SmoothL1(beta=0.5)](input, target), balanced by GradNorm(alpha=0.5))
     """
     arguments = _arguments(LossModule, config, "criterion")
     terms = arguments.get("terms")
@@ -65,7 +66,7 @@ def _loss(config: Any, where: str) -> Any:
 
 def _instantiate(config: Any, home: Any, base: type, where: str) -> Any:
     """An instance of a class of `home`, or of any dotted path."""
-    if isinstance(config, base) and not isinstance(config, (str, Mapping)):
+    if isinstance(config, (nn.Module, Schedule)):
         return config  # already built
     spec = config if isinstance(config, Mapping) else {"class_path": config}
     for key in spec.keys() - {"class_path", "init_args"}:
@@ -83,7 +84,11 @@ def _find(name: Any, home: Any, where: str) -> Any:
         raise TypeError(message(where, "the name of a class, or class_path with init_args", name))
     if "." not in name:
         if name not in home.__all__ or inspect.isabstract(getattr(home, name)):
-            names = [n for n in home.__all__ if inspect.isclass(getattr(home, n)) and not inspect.isabstract(getattr(home, n))]
+            names = [
+                n
+                for n in home.__all__
+                if inspect.isclass(getattr(home, n)) and not inspect.isabstract(getattr(home, n))
+            ]
             raise ValueError(f"Unknown name {name!r} in `{where}`. {nearest(name, names)}")
         return getattr(home, name)
     module, _, attribute = name.rpartition(".")

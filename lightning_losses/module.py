@@ -2,19 +2,20 @@
 
 import math
 from collections.abc import Callable, Mapping
+from functools import partial, reduce
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from lightning_losses.balancers.base import Balancer, Present
+from lightning_losses.balancers.base import Balancer
 from lightning_losses.balancers.fixed import Fixed
 from lightning_losses.balancers.probe import Probe, Shared, make_probe
 from lightning_losses.bounds import Bounds
 from lightning_losses.checks import check_choice, message, nearest
+from lightning_losses.group import Group
 from lightning_losses.report import Report
 from lightning_losses.term import Composite, Term
-from lightning_losses.watch import ValueWatch, check_values
 
 SHARED = "shared"
 """The reserved keyword of a call: where a balancer measures gradients."""
@@ -79,17 +80,10 @@ class LossModule(Composite):
         self.nonfinite = check_choice("nonfinite", nonfinite, ("raise", "ignore"))
         self.steps = 0
         self.calls = 0
-        balanced = [name for name, term in self._named_terms() if term.balanced]
-        if not balanced:
-            raise ValueError("`terms` must hold a term with balanced=True, found none.")
-        self.balancer.bind(balanced, [self._term(name).schedule(0) for name in balanced])
-        self._order = [*balanced, *(name for name in self.terms if name not in balanced)]
+        self._groups = self._make_groups()
         self._inputs = frozenset({SHARED}.union(*(term.keywords(name) for name, term in self._named_terms())))
         self._report: Report | None = None
         self._root: tuple[nn.Module, ...] = ()  # in a tuple, so that the model does not become a submodule
-        self._prior_list: list[float] = []
-        self._priors = torch.empty(0)
-        self._watch = ValueWatch()
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> "LossModule":
@@ -107,12 +101,13 @@ class LossModule(Composite):
             FloatingPointError: a term is NaN or infinite.
         """
         call = self._name_arguments(args, kwargs)
-        shared = call.get(SHARED)
         learning = self.training and torch.is_grad_enabled()
         values = self._evaluate(call, learning and self.calls < self.reference_batches)
-        total, weights = self._combine(values, shared, learning)
-        raw = {name: value.detach() for name, value in values.items()}
-        self._report = Report(total.detach(), raw, weights, dict(self._named_terms()))
+        make_probe = partial(self._probe, call.get(SHARED)) if learning else None
+        combined = [c for group in self._groups if (c := group.combine(values, self.steps, make_probe)) is not None]
+        total = combined[0][0] if len(combined) == 1 else torch.stack([part for part, _ in combined]).sum()
+        weights = {name: weight for _, by_name in combined for name, weight in by_name.items()}
+        self._keep_report(total, values, weights)
         if learning:
             self.calls += 1
             if self.auto_step:
@@ -152,21 +147,24 @@ class LossModule(Composite):
         return self._inputs
 
     def bounds(self) -> Bounds:
-        r"""The range of the total at the weights of the last call (before one, the user's): :math:`\sum_i w_i` bounds."""
+        """The terms' bounds, summed with the weights of the last call; before one, with the user's."""
         if not self.balancer.is_weighted_sum:
             return Bounds(-math.inf, math.inf)
-        weights: Mapping[str, float | Tensor] = (
-            {name: term.schedule(self.steps) for name, term in self._named_terms()}
-            if self._report is None
-            else self._report.weights
-        )
-        parts = [(weights[name], self._term(name).bounds()) for name in weights]
-        references = [w * b.reference for w, b in parts if b.reference is not None]
-        return Bounds(
-            lower=sum(w * b.lower for w, b in parts),
-            upper=sum(w * b.upper for w, b in parts),
-            reference=sum(references) if len(references) == len(parts) else None,
-        )
+        if self._report is None:
+            parts = [term.bounds().scaled(term.schedule(self.steps)) for _, term in self._named_terms()]
+        else:
+            parts = [self._term(name).bounds().scaled(weight) for name, weight in self._report.weights.items()]
+        return reduce(Bounds.plus, parts)
+
+    def _make_groups(self) -> list[Group]:
+        """The balanced terms and, with the user's own weights, the rest."""
+        balanced = {name: term for name, term in self._named_terms() if term.balanced}
+        rest = {name: term for name, term in self._named_terms() if not term.balanced}
+        if not balanced:
+            raise ValueError("`terms` must hold a term with balanced=True, found none.")
+        check = self.nonfinite == "raise"
+        groups = [Group(balanced, self.balancer, check)]
+        return [*groups, Group(rest, Fixed(), check)] if rest else groups
 
     def _name_arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         if len(args) > 2:
@@ -193,36 +191,12 @@ class LossModule(Composite):
             raise ValueError("No term has its inputs in this call; at least one must.")
         return values
 
-    def _combine(
-        self, values: Mapping[str, Tensor], shared: Shared | None, learning: bool
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The total and the weights: the balancer's for the balanced terms, which come first, the user's for the rest."""
-        names = [name for name in self._order if name in values]
-        losses = torch.stack([values[name] for name in names])
-        priors = self._prior_tensor(losses)
-        terms = len(self.balancer.names)
-        present = sum(name in values for name in self.balancer.names)
-        if self.nonfinite == "raise" and not torch.compiler.is_compiling():
-            self._look(losses.detach(), names, present)
-        total, weights = losses.new_zeros(()), losses.new_empty(0)
-        if present:
-            probe = self._probe(shared, {name: values[name] for name in names[:present]}) if learning and self.balancer.needs_probe else None
-            which = self._indices(names[:present], terms, losses.device)
-            total, weights = self.balancer(losses[:present], priors[:terms], which, probe)
-        if present < len(names):
-            rest = priors[terms:][self._indices(names[present:], len(self._order) - terms, losses.device, terms)]
-            total = total + (rest * losses[present:]).sum()
-            weights = torch.cat([weights, rest])
-        by_name = dict(zip(names, weights.unbind(), strict=True))
-        return total, {name: by_name[name] for name in values}
-
-    def _indices(self, names: list[str], of: int, device: torch.device, first: int = 0) -> Present:
-        if len(names) == of:
-            return slice(None)
-        return torch.tensor([self._order.index(name) - first for name in names], device=device)
-
     def _probe(self, shared: Shared | None, losses: Mapping[str, Tensor]) -> Probe:
         return make_probe(self._find_shared(self.shared) if shared is None and self.shared else shared, losses)
+
+    def _keep_report(self, total: Tensor, values: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> None:
+        raw = {name: value.detach() for name, value in values.items()}
+        self._report = Report(total.detach(), raw, {name: weights[name] for name in raw}, dict(self._named_terms()))
 
     def _find_shared(self, path: str) -> nn.Module | Tensor:
         if not self._root:
@@ -233,25 +207,10 @@ class LossModule(Composite):
         places: dict[str, nn.Module | Tensor] = dict(self._root[0].named_modules())
         places |= dict(self._root[0].named_parameters())
         if path not in places:
-            raise ValueError(f"`shared` must be the path of a module or parameter, found {path!r}. {nearest(path, places)}")
+            raise ValueError(
+                f"`shared` must be the path of a module or parameter, found {path!r}. {nearest(path, places)}"
+            )
         return places[path]
-
-    def _prior_tensor(self, like: Tensor) -> Tensor:
-        """The user's weights at this step, in the order of `_order`; kept while they do not change."""
-        weights = [self._term(name).schedule(self.steps) for name in self._order]
-        if weights != self._prior_list or self._priors.device != like.device or self._priors.dtype != like.dtype:
-            self._prior_list = weights
-            self._priors = torch.tensor(weights, dtype=like.dtype).to(like.device, non_blocking=True)
-        return self._priors
-
-    def _look(self, losses: Tensor, names: list[str], balanced: int) -> None:
-        step, positive = self.steps, self.balancer.needs_positive and self.training
-
-        def check(values: list[float]) -> None:
-            check_values(names[:balanced], values[:balanced], positive, step)
-            check_values(names[balanced:], values[balanced:], False, step)
-
-        self._watch.look(losses, check)
 
     def _term(self, name: str) -> Term:
         return cast(Term, self.terms[name])

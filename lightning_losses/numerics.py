@@ -13,7 +13,12 @@ def at_least_float32(tensor: Tensor) -> Tensor:
     return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
 
 
+def widest(tensor: Tensor) -> Tensor:
+    """`tensor` in the widest floating type of its device, for sums that grow over batches."""
+    return tensor.float() if tensor.device.type == "mps" else tensor.double()  # MPS has no float64
+
+
 def safe_divide(numerator: Tensor, denominator: Tensor) -> Tensor:
-    """numerator / denominator, and 0 (with a zero gradient) where the denominator is 0."""
+    """Numerator / denominator, and 0 (with a zero gradient) where the denominator is 0."""
     empty = denominator == 0
     return numerator.masked_fill(empty, 0.0) / denominator.masked_fill(empty, 1.0)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lightning_losses.checks import check_choice
+from lightning_losses.checks import check_choice, message
 from lightning_losses.distributed import sum_over_ranks, world_size
 from lightning_losses.numerics import safe_divide
 
@@ -31,12 +31,18 @@ class Parts:
     is_global: bool = False
 
     def weighted(self, weight: Tensor | None, mask: Tensor | None) -> "Parts":
-        """With per-element weights (an integer weight is a repetition) and a mask (False is a deletion)."""
+        """With per-element weights (an integer weight is a repetition) and a mask (False is a deletion).
+
+        Raises:
+            ValueError: one of them does not broadcast to the values.
+        """
         values, count = self.values, self.count
         if mask is not None:
+            _check_broadcast("mask", mask, values)
             values = torch.where(mask, values, torch.zeros_like(values))
             count = mask.to(values.dtype).expand_as(values) if count is None else torch.where(mask, count, 0)
         if weight is not None:
+            _check_broadcast("weight", weight, values)
             values = values * weight
             weight = weight.to(values.dtype)
             count = weight.expand_as(values) if count is None else count * weight
@@ -76,3 +82,11 @@ def reduce(parts: Parts, reduction: str = "mean") -> Tensor:
     if parts.count is not None and not parts.is_global and world_size() > 1:
         total, count = total * world_size(), sum_over_ranks(count)
     return safe_divide(total, count)
+
+
+def _check_broadcast(parameter: str, tensor: Tensor, values: Tensor) -> None:
+    """`tensor` must fit `values`: where `values` would grow instead, each element would silently count many times."""
+    pairs = zip(reversed(tensor.shape), reversed(values.shape), strict=False)
+    if tensor.dim() > values.dim() or any(size not in (1, of_values) for size, of_values in pairs):
+        rule = f"broadcastable to the shape {tuple(values.shape)} of the elements"
+        raise ValueError(message(parameter, rule, tuple(tensor.shape)))

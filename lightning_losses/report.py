@@ -35,7 +35,7 @@ class Report:
 
     @property
     def weighted(self) -> dict[str, Tensor]:
-        """weight times raw: what each term adds to the total."""
+        """Weight times raw: what each term adds to the total."""
         return {name: self.weights[name] * value for name, value in self.raw.items()}
 
     @property

@@ -29,6 +29,7 @@ class Constant(Schedule):
         check_number("value", self.value, at_least=0)
 
     def __call__(self, step: int) -> float:
+        """`value`."""
         return self.value
 
 
@@ -48,6 +49,7 @@ class _Ramp(Schedule):
         check_number("delay", self.delay, at_least=0)
 
     def __call__(self, step: int) -> float:
+        """The weight at `step`, by the curve's `shape`."""
         progress = min(max((step - self.delay) / self.steps, 0.0), 1.0)
         return self.start + (self.end - self.start) * self.shape(progress)
 
@@ -96,6 +98,7 @@ class WarmUp(Schedule):
         check_number("steps", self.steps, at_least=1)
 
     def __call__(self, step: int) -> float:
+        """`value` times the share of the warm-up that is over."""
         return self.value * min(step / self.steps, 1.0)
 
 

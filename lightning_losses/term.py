@@ -103,7 +103,9 @@ class Term(nn.Module):
             return [call[k] for k in by_position], {parameter: call[k] for parameter, k in by_name.items()}
         if self.optional:
             return None
-        raise TypeError(f"Term {name!r} needs the input {missing[0]!r}, which the call lacks. {nearest(missing[0], call)}")
+        raise TypeError(
+            f"Term {name!r} needs the input {missing[0]!r}, which the call lacks. {nearest(missing[0], call)}"
+        )
 
     def forward(self, name: str, positional: Sequence[Any], named: Mapping[str, Any]) -> Tensor:
         """The value of the loss: a 0-d tensor in float32 or wider.
@@ -116,7 +118,9 @@ class Term(nn.Module):
         if not isinstance(value, Tensor):
             raise TypeError(f"Term {name!r} must return a scalar tensor, found {type(value).__name__}.")
         if value.numel() != 1:
-            raise ValueError(f"Term {name!r} must return a scalar, found a tensor of shape {tuple(value.shape)}. Reduce it.")
+            raise ValueError(
+                f"Term {name!r} must return a scalar, found a tensor of shape {tuple(value.shape)}. Reduce it."
+            )
         return at_least_float32(value.reshape(()))
 
     def observe(self, positional: Sequence[Any], named: Mapping[str, Any]) -> None:
@@ -140,7 +144,9 @@ class Term(nn.Module):
             return f"{weight} * {name}"
         loss = repr(self.loss) if isinstance(self.loss, nn.Module) else getattr(self.loss, "__name__", repr(self.loss))
         named = self.inputs.items() if isinstance(self.inputs, Mapping) else ()
-        inputs = ", ".join(f"{parameter}={keyword}" for parameter, keyword in named) or ", ".join(self._positional(name))
+        inputs = ", ".join(f"{parameter}={keyword}" for parameter, keyword in named) or ", ".join(
+            self._positional(name)
+        )
         return f"{weight} * {name}[{loss}]({inputs})"
 
     def get_extra_state(self) -> dict[str, Any]:

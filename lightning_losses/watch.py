@@ -43,10 +43,10 @@ class ValueWatch:
             return
         copy = torch.empty(values.shape, dtype=values.dtype, pin_memory=True)
         copy.copy_(values, non_blocking=True)
-        event = torch.cuda.Event()
+        event = torch.cuda.Event()  # type: ignore[no-untyped-call]
         event.record(torch.cuda.current_stream(values.device))
         self._pending.append((event, copy, check))
-        while self._pending and self._pending[0][0].query():
+        while self._pending and self._pending[0][0].query():  # type: ignore[no-untyped-call]
             _, arrived, its_check = self._pending.popleft()
             its_check(arrived.tolist())
 

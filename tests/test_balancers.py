@@ -16,7 +16,9 @@ def call(criterion: LossModule, *values: float) -> dict[str, float]:
 
 
 def test_fixed_shares_sum_to_one_even_when_a_term_is_absent() -> None:
-    criterion = LossModule({"a": Term(weight=3.0), "b": Term(weight=1.0, optional=True)}, balancer=Fixed(normalize=True))
+    criterion = LossModule(
+        {"a": Term(weight=3.0), "b": Term(weight=1.0, optional=True)}, balancer=Fixed(normalize=True)
+    )
     assert call(criterion, 1.0, 1.0) == {"a": 0.75, "b": 0.25}
     criterion(a=torch.tensor(1.0))
     assert float(criterion.report.weights["a"]) == 0.75
@@ -43,7 +45,9 @@ def test_uncertainty_has_one_parameter_of_one_dimension() -> None:
 
 
 def test_dynamic_weight_average_follows_its_formula() -> None:
-    criterion = LossModule({"a": Term(), "b": Term(weight=2.0)}, balancer=DynamicWeightAverage(period=2, temperature=2.0))
+    criterion = LossModule(
+        {"a": Term(), "b": Term(weight=2.0)}, balancer=DynamicWeightAverage(period=2, temperature=2.0)
+    )
     periods = [((4.0, 6.0), (1.0, 1.0)), ((3.0, 1.0), (0.5, 0.7)), ((9.0, 9.0), (9.0, 9.0))]
     for a, b in periods[:2]:
         for values in zip(a, b, strict=True):
@@ -77,8 +81,6 @@ class Net(nn.Module):
         return features, {f"t{i}": (head(features) * (i + 1) - i).square().mean() for i, head in enumerate(self.heads)}
 
 
-
-
 @pytest.mark.parametrize("name", ["UPGrad", "MGDA", "PCGrad", "AlignedMTL", "IMTLG", "CAGrad", "NashMTL"])
 def test_a_torchjd_method_gives_its_own_aggregation_of_the_true_jacobian(name: str) -> None:
     aggregation = pytest.importorskip("torchjd.aggregation", reason="the extra `torchjd` is not installed")
@@ -93,11 +95,13 @@ def test_a_torchjd_method_gives_its_own_aggregation_of_the_true_jacobian(name: s
         aggregator, balancer = getattr(aggregation, name)(), Gramian(getattr(aggregation, f"{name}Weighting")())
     torch.manual_seed(3)
     net = Net()
-    features, losses = net(torch.randn(9, 5))
-    jacobian = torch.stack([
-        torch.cat([g.flatten() for g in torch.autograd.grad(loss, net.trunk.parameters(), retain_graph=True)])
-        for loss in losses.values()
-    ])
+    _, losses = net(torch.randn(9, 5))
+    jacobian = torch.stack(
+        [
+            torch.cat([g.flatten() for g in torch.autograd.grad(loss, net.trunk.parameters(), retain_graph=True)])
+            for loss in losses.values()
+        ]
+    )
     torch.manual_seed(0)  # the step's seed, for the methods that draw
     expected = aggregator(jacobian.double())
     criterion = LossModule({name: Term() for name in losses}, balancer=balancer)

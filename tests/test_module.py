@@ -34,10 +34,12 @@ def test_it_is_the_hand_written_sum_to_the_bit(pair) -> None:
 
 def test_terms_choose_their_inputs_by_position_and_by_name(pair) -> None:
     input, target = pair
-    criterion = LossModule({
-        "fit": Term(F.mse_loss, inputs={"target": "truth", "input": "guess"}),
-        "flat": Term(lambda a: a.abs().mean(), inputs=["guess"]),
-    })
+    criterion = LossModule(
+        {
+            "fit": Term(F.mse_loss, inputs={"target": "truth", "input": "guess"}),
+            "flat": Term(lambda a: a.abs().mean(), inputs=["guess"]),
+        }
+    )
     expected = F.mse_loss(input, target) + input.abs().mean()
     torch.testing.assert_close(criterion(guess=input, truth=target), expected)
 
@@ -144,10 +146,12 @@ def test_the_reference_is_learnt_from_the_first_training_batches_only() -> None:
 
 
 def test_the_bounds_of_a_composite_are_the_weighted_sum_of_those_of_its_terms() -> None:
-    criterion = LossModule({
-        "a": Term(F.l1_loss, 2.0, bounds=Bounds(0.5, 3.0, 1.0)),
-        "b": Term(F.l1_loss, 3.0, bounds=Bounds(1.0, 2.0, 1.5)),
-    })
+    criterion = LossModule(
+        {
+            "a": Term(F.l1_loss, 2.0, bounds=Bounds(0.5, 3.0, 1.0)),
+            "b": Term(F.l1_loss, 3.0, bounds=Bounds(1.0, 2.0, 1.5)),
+        }
+    )
     assert criterion.bounds() == Bounds(4.0, 12.0, 6.5)
     assert LossModule({"a": MSE()}, balancer=Uncertainty()).bounds() == Bounds(-math.inf, math.inf)
 
@@ -194,7 +198,9 @@ def test_half_precision_values_are_summed_in_single_precision() -> None:
 
 def test_the_formula_is_its_representation() -> None:
     inner = LossModule({"near": MSE(), "far": Term(F.l1_loss, inputs={"input": "x", "target": "y"})})
-    criterion = LossModule({"inner": Term(inner, Linear(1.0, 0.5, 10)), "given": Term()}, balancer=Fixed(normalize=True))
+    criterion = LossModule(
+        {"inner": Term(inner, Linear(1.0, 0.5, 10)), "given": Term()}, balancer=Fixed(normalize=True)
+    )
     assert repr(criterion) == (
         "LossModule(Linear(start=1.0, end=0.5, steps=10, delay=0) * inner[LossModule("
         "1 * near[MSE()](input, target) + 1 * far[l1_loss](input=x, target=y))](input, target, x, y)"
@@ -245,7 +251,11 @@ def test_bad_composition(make, error, match: str) -> None:
 
 ONE = torch.tensor([1.0])
 BAD_CALLS = {
-    "a missing input": (lambda c: c(inputt=ONE), TypeError, "'inputt' is not an input of any term. Did you mean 'input'"),
+    "a missing input": (
+        lambda c: c(inputt=ONE),
+        TypeError,
+        "'inputt' is not an input of any term. Did you mean 'input'",
+    ),
     "an absent input": (lambda c: c(input=ONE), TypeError, "Term 'fit' needs the input 'target'"),
     "an input of no term": (lambda c: c(ONE, ONE, extra=ONE), TypeError, "'extra' is not an input of any term"),
     "three by position": (lambda c: c(ONE, ONE, ONE), TypeError, "by position, found 3"),

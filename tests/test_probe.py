@@ -50,7 +50,9 @@ def test_the_missing_place_is_explained() -> None:
         criterion(a=torch.ones((), requires_grad=True))
 
 
-@pytest.mark.parametrize("place", [torch.ones(2), nn.ReLU(), nn.Linear(2, 2).requires_grad_(False)], ids=["detached", "empty", "frozen"])
+@pytest.mark.parametrize(
+    "place", [torch.ones(2), nn.ReLU(), nn.Linear(2, 2).requires_grad_(False)], ids=["detached", "empty", "frozen"]
+)
 def test_a_place_without_gradient_is_refused(place) -> None:
     with pytest.raises(ValueError, match="`shared` must hold a tensor that requires a gradient"):
         make_probe(place, {})

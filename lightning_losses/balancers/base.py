@@ -53,7 +53,9 @@ class Balancer(nn.Module, ABC):
             ValueError: the balancer already belongs to other terms.
         """
         if self.names:
-            raise ValueError(f"`balancer` must belong to one LossModule, found one that balances {', '.join(self.names)}.")
+            raise ValueError(
+                f"`balancer` must belong to one LossModule, found one that balances {', '.join(self.names)}."
+            )
         self.names = tuple(names)
 
     @abstractmethod

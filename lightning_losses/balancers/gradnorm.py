@@ -63,9 +63,10 @@ class GradNorm(Balancer):
 
     Where we depart, and why: the paper's :math:`w` may turn negative (and did, in its own setting), ours cannot; the
     gradient is divided by the mean of :math:`n`, which Adam cancels, so that losses of any scale meet the same
-    epsilon; the user's weights enter as importances :math:`p_i` (mean 1) of the target, because as factors of the losses the method
-    would undo them; :math:`L_i(0)` may be averaged over the first steps or given, because one batch is noisy. Other
-    packages take :math:`r^{-\alpha}`, let the objective's gradient flow into the model, or average norms over ranks.
+    epsilon; the user's weights enter as importances :math:`p_i` (mean 1) of the target, because as factors of the
+    losses the method would undo them; :math:`L_i(0)` may be averaged over the first steps or given, because one batch
+    is noisy. Other packages take :math:`r^{-\alpha}`, let the objective's gradient flow into the model, or average
+    norms over ranks.
 
     Args:
         alpha: the restoring force; 0 for equal gradients, at most 3 (the paper saw instability beyond).
@@ -77,7 +78,7 @@ class GradNorm(Balancer):
         max_weight: upper clamp of a weight; None for T, which no weight can pass.
 
     Raises:
-        ValueError: a parameter out of its range; a term's loss that is not above 0; a term that does not reach `shared`.
+        ValueError: a parameter out of its range; a loss that is not above 0; a term that does not reach `shared`.
 
     >>> import torch
     >>> from lightning_losses import LossModule, losses
@@ -113,7 +114,9 @@ class GradNorm(Balancer):
         self.lr = check_number("lr", lr, above=0)
         self.update_every = int(check_number("update_every", update_every, at_least=1))
         self.initial_steps = int(check_number("initial_steps", initial_steps, at_least=1))
-        self.initial_losses = {n: check_number(f"initial_losses[{n}]", v, above=0) for n, v in (initial_losses or {}).items()}
+        self.initial_losses = {
+            n: check_number(f"initial_losses[{n}]", v, above=0) for n, v in (initial_losses or {}).items()
+        }
         self.min_weight = check_number("min_weight", min_weight, above=0, below=1)
         self.max_weight = max_weight if max_weight is None else check_number("max_weight", max_weight, above=1)
         self.steps = 0
@@ -202,8 +205,9 @@ class GradNorm(Balancer):
             if updates >= STUCK_AFTER and name not in self._warned:
                 self._warned.add(name)
                 warnings.warn(
-                    f"The weight of term {name!r} has been at its limit for {updates:.0f} updates: GradNorm cannot balance "
-                    "it. Check the term's gradient at the shared place, widen min_weight/max_weight or lower alpha.",
+                    f"The weight of term {name!r} has been at its limit for {updates:.0f} updates: GradNorm cannot "
+                    "balance it. Check the term's gradient at the shared place, widen min_weight/max_weight or lower "
+                    "alpha.",
                     stacklevel=2,
                 )
 

@@ -113,4 +113,5 @@ class Gramian(Balancer):
 def _square_root(gramian: Tensor) -> Tensor:
     """A matrix R with R R^T equal to the Gramian."""
     values, vectors = torch.linalg.eigh(gramian)
-    return vectors * values.clamp(min=0).sqrt()
+    root: Tensor = vectors * values.clamp(min=0).sqrt()
+    return root

@@ -121,8 +121,9 @@ def make_probe(shared: Shared | None, losses: Mapping[str, Tensor]) -> Probe:
     """
     if shared is None:
         raise ValueError(
-            "The balancer measures gradients, so training calls need `shared`: the features that all terms are computed "
-            "from, as in criterion(logits, target, shared=features), or a path such as LossModule(..., shared='net.neck')."
+            "The balancer measures gradients, so training calls need `shared`: the features that all terms are "
+            "computed from, as in criterion(logits, target, shared=features), or a path, as in "
+            "LossModule(..., shared='net.neck')."
         )
     tensors = list(shared.parameters()) if isinstance(shared, nn.Module) else shared
     tensors = [tensors] if isinstance(tensors, Tensor) else list(tensors)

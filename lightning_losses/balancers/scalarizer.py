@@ -12,7 +12,7 @@ from lightning_losses.checks import message
 
 
 class Scalarizer(Balancer):
-    r"""A scalarization :math:`L = s(p_1 L_1, \ldots, p_T L_T)`; the reported weights are :math:`\partial L/\partial L_i`.
+    r"""A scalarization :math:`L = s(p_1 L_1, \ldots, p_T L_T)`, reported with weights :math:`\partial L/\partial L_i`.
 
     TorchJD's scalarizers (geometric mean, IMTL-L, smooth Tchebycheff, random weights, ...) are such functions::
 

@@ -39,7 +39,7 @@ class Uncertainty(Balancer):
         self.log_variance = nn.Parameter(torch.zeros(len(names)))
 
     def forward(self, losses: Tensor, priors: Tensor, present: Present, probe: Probe | None) -> Balanced:
-        r"""Weights :math:`p_i e^{-s_i} / 2`, and :math:`p_i s_i / 2`, which keeps the variances from growing for ever."""
+        r"""Weights :math:`p_i e^{-s_i} / 2`, and :math:`p_i s_i / 2`, which keeps the variances from growing."""
         log_variance = self.log_variance.to(losses.dtype)
         weights = (priors * torch.exp(-log_variance) / 2)[present]
         total = (weights * losses).sum() + (priors * log_variance / 2)[present].sum()
