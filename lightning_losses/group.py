@@ -7,11 +7,9 @@ from torch import Tensor
 
 from lightning_losses.balancers.base import Balancer, Present
 from lightning_losses.balancers.probe import Probe
+from lightning_losses.report import Part
 from lightning_losses.term import Term
 from lightning_losses.watch import ValueWatch, check_values
-
-Combined = tuple[Tensor, dict[str, Tensor]]
-"""A total, and the weights in it by name of the term."""
 
 
 class Group:
@@ -34,8 +32,8 @@ class Group:
 
     def combine(
         self, values: Mapping[str, Tensor], step: int, make_probe: Callable[[Mapping[str, Tensor]], Probe] | None
-    ) -> Combined | None:
-        """The group's share of the total; None if none of its terms is present.
+    ) -> tuple[Tensor, Part] | None:
+        """The group's share of the total, and what it is made of; None if none of its terms is present.
 
         Args:
             values: the scalar losses of the terms that are present, those of other groups included.
@@ -54,7 +52,7 @@ class Group:
         total, weights = self.balancer(
             losses, self._prior_tensor(step, losses), self._present(mine, losses.device), probe
         )
-        return total, dict(zip(mine, weights.unbind(), strict=True))
+        return total, Part(list(mine), losses.detach(), weights)
 
     def _prior_tensor(self, step: int, like: Tensor) -> Tensor:
         """The user's weights at this step; the tensor is kept while they do not change."""

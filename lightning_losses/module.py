@@ -104,10 +104,9 @@ class LossModule(Composite):
         learning = self.training and torch.is_grad_enabled()
         values = self._evaluate(call, learning and self.calls < self.reference_batches)
         make_probe = partial(self._probe, call.get(SHARED)) if learning else None
-        combined = [c for group in self._groups if (c := group.combine(values, self.steps, make_probe)) is not None]
-        total = combined[0][0] if len(combined) == 1 else torch.stack([part for part, _ in combined]).sum()
-        weights = {name: weight for _, by_name in combined for name, weight in by_name.items()}
-        self._keep_report(total, values, weights)
+        shares = [share for g in self._groups if (share := g.combine(values, self.steps, make_probe)) is not None]
+        total = shares[0][0] if len(shares) == 1 else torch.stack([share for share, _ in shares]).sum()
+        self._report = Report(total.detach(), [part for _, part in shares], dict(self._named_terms()))
         if learning:
             self.calls += 1
             if self.auto_step:
@@ -193,10 +192,6 @@ class LossModule(Composite):
 
     def _probe(self, shared: Shared | None, losses: Mapping[str, Tensor]) -> Probe:
         return make_probe(self._find_shared(self.shared) if shared is None and self.shared else shared, losses)
-
-    def _keep_report(self, total: Tensor, values: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> None:
-        raw = {name: value.detach() for name, value in values.items()}
-        self._report = Report(total.detach(), raw, {name: weights[name] for name in raw}, dict(self._named_terms()))
 
     def _find_shared(self, path: str) -> nn.Module | Tensor:
         if not self._root:

@@ -121,7 +121,7 @@ class Term(nn.Module):
             raise ValueError(
                 f"Term {name!r} must return a scalar, found a tensor of shape {tuple(value.shape)}. Reduce it."
             )
-        return at_least_float32(value.reshape(()))
+        return at_least_float32(value if value.ndim == 0 else value.reshape(()))
 
     def observe(self, positional: Sequence[Any], named: Mapping[str, Any]) -> None:
         """Let the data of one more batch speak for the reference of the bounds."""

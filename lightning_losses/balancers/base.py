@@ -22,7 +22,7 @@ class Balanced(NamedTuple):
 
 def weighted_sum(losses: Tensor, weights: Tensor) -> Balanced:
     """The plain weighted sum; `weights` carries a graph only where it is learned with the model."""
-    return Balanced((weights * losses).sum(), weights.detach())
+    return Balanced(torch.dot(weights, losses), weights.detach())
 
 
 class Balancer(nn.Module, ABC):
