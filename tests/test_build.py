@@ -1,9 +1,10 @@
 """From YAML to a LossModule: plain dicts, and LightningCLI's class_path and init_args."""
 
+import lightning as L
 import pytest
 import torch
 import yaml
-from jsonargparse import ArgumentParser
+from lightning.pytorch.cli import LightningCLI
 
 from lightning_losses import LossModule
 from lightning_losses.build import build_loss_module
@@ -38,25 +39,31 @@ def test_plain_dicts_hold_everything() -> None:
     assert criterion(input=x, target=x * 2, guess=x, truth=x * 3, shared=x).isfinite()
 
 
-LIGHTNING_CLI = """
-criterion:
-  class_path: lightning_losses.LossModule
-  init_args:
-    terms:
-      fit: {class_path: lightning_losses.losses.MSE}
-      robust:
-        class_path: lightning_losses.Term
-        init_args:
-          loss: {class_path: lightning_losses.losses.SmoothL1, init_args: {beta: 0.5}}
-          weight: {class_path: lightning_losses.schedules.WarmUp, init_args: {value: 2.0, steps: 4}}
-    balancer: {class_path: lightning_losses.balancers.GradNorm, init_args: {alpha: 0.5}}
+CLASS_PATHS = """
+model:
+  criterion:
+    class_path: lightning_losses.LossModule
+    init_args:
+      terms:
+        fit: {class_path: lightning_losses.losses.MSE}
+        robust:
+          class_path: lightning_losses.Term
+          init_args:
+            loss: {class_path: lightning_losses.losses.SmoothL1, init_args: {beta: 0.5}}
+            weight: {class_path: lightning_losses.schedules.WarmUp, init_args: {value: 2.0, steps: 4}}
+      balancer: {class_path: lightning_losses.balancers.GradNorm, init_args: {alpha: 0.5}}
 """
 
 
+class Host(L.LightningModule):
+    def __init__(self, criterion: LossModule) -> None:
+        super().__init__()
+        self.criterion = criterion
+
+
 def test_lightning_cli_builds_the_same_from_class_paths() -> None:
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_argument("--criterion", type=LossModule)
-    criterion = parser.instantiate_classes(parser.parse_string(LIGHTNING_CLI)).criterion
+    cli = LightningCLI(Host, args=yaml.safe_load(CLASS_PATHS), run=False, save_config_callback=None)
+    criterion = cli.model.criterion
     assert repr(criterion) == (
         "LossModule(1 * fit[MSE()](input, target) + WarmUp(value=2.0, steps=4) * robust[SmoothL1(beta=0.5)]"
         "(input, target), balanced by GradNorm(alpha=0.5))"
