@@ -169,12 +169,12 @@ class LossModule(Composite):
         if len(args) > 2:
             raise TypeError(f"A LossModule takes (input, target) by position, found {len(args)} positional arguments.")
         call = dict(zip(("input", "target"), args, strict=False))
-        for name in kwargs.keys() & call.keys():
-            raise TypeError(f"The call gives {name!r} twice, by position and by keyword.")
-        call |= kwargs
-        if unknown := call.keys() - self.inputs:
-            name = min(unknown)
-            raise TypeError(f"{name!r} is not an input of any term. {nearest(name, self.inputs)}")
+        for name, value in kwargs.items():
+            if name in call:
+                raise TypeError(f"The call gives {name!r} twice, by position and by keyword.")
+            if name not in self._inputs:
+                raise TypeError(f"{name!r} is not an input of any term. {nearest(name, self._inputs)}")
+            call[name] = value
         return call
 
     def _evaluate(self, call: Mapping[str, Any], observe: bool) -> dict[str, Tensor]:
