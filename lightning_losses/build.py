@@ -2,8 +2,8 @@
 
 import importlib
 import inspect
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 from torch import nn
 
@@ -14,6 +14,8 @@ from lightning_losses.checks import message, nearest
 from lightning_losses.module import LossModule
 from lightning_losses.schedules import Schedule
 from lightning_losses.term import Term
+
+Made = TypeVar("Made")
 
 
 def build_loss_module(config: Mapping[str, Any]) -> LossModule:
@@ -47,15 +49,15 @@ def build_loss_module(config: Mapping[str, Any]) -> LossModule:
 
 def _term(config: Any, where: str) -> Term:
     if not isinstance(config, Mapping) or "class_path" in config:
-        return Term(_loss(config, where))
+        return _make(Term, {"loss": _loss(config, where)}, where)
     arguments = dict(_arguments(Term, config, where))
     if arguments.get("loss") is not None:
         arguments["loss"] = _loss(arguments["loss"], f"{where}.loss")
     if isinstance(arguments.get("weight"), Mapping):
         arguments["weight"] = _instantiate(arguments["weight"], schedules, Schedule, f"{where}.weight")
     if isinstance(arguments.get("bounds"), Mapping):
-        arguments["bounds"] = Bounds(**_arguments(Bounds, arguments["bounds"], f"{where}.bounds"))
-    return Term(**arguments)
+        arguments["bounds"] = _make(Bounds, _arguments(Bounds, arguments["bounds"], where), where)
+    return _make(Term, arguments, where)
 
 
 def _loss(config: Any, where: str) -> Any:
@@ -76,7 +78,15 @@ def _instantiate(config: Any, home: Any, base: type, where: str) -> Any:
         return found  # a plain function is a loss as it is
     if not issubclass(found, base) or inspect.isabstract(found):
         raise TypeError(message(where, f"a {base.__name__}", spec["class_path"]))
-    return found(**_arguments(found, spec.get("init_args") or {}, where))
+    return _make(found, _arguments(found, spec.get("init_args") or {}, where), where)
+
+
+def _make(cls: Callable[..., Made], arguments: Mapping[str, Any], where: str) -> Made:
+    """`cls(**arguments)`; an error also says where in the configuration the arguments stand."""
+    try:
+        return cls(**arguments)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"In `{where}`: {error}") from error
 
 
 def _find(name: Any, home: Any, where: str) -> Any:

@@ -81,7 +81,8 @@ BAD = {
     "a balancer that is a loss": ({"terms": {"a": "MSE"}, "balancer": "torch.nn.L1Loss"}, TypeError, "must be a Balancer"),
     "no terms": ({}, TypeError, "`criterion.terms` must be a mapping"),
     "only dropped terms": ({"terms": {"a": None}}, ValueError, "`terms` must be at least one"),
-    "a negative weight": ({"terms": {"a": {"loss": "MSE", "weight": -1}}}, ValueError, "`weight` must be at least 0, found -1"),
+    "a negative weight": ({"terms": {"a": {"loss": "MSE", "weight": -1}}}, ValueError, "In `criterion.terms.a`: `weight` must be at least 0, found -1"),
+    "a bad argument": ({"terms": {"a": "MSE"}, "balancer": {"class_path": "GradNorm", "init_args": {"alpha": 9}}}, ValueError, "In `criterion.balancer`: `alpha` must be"),
     "a number for a loss": ({"terms": {"a": 3}}, TypeError, "`criterion.terms.a` must be the name of a class"),
     "an abstract class": ({"terms": {"a": "ElementwiseLoss"}}, ValueError, "Unknown name 'ElementwiseLoss'"),
 }  # fmt: skip
