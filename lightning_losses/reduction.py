@@ -38,11 +38,11 @@ class Parts:
         """
         values, count = self.values, self.count
         if mask is not None:
-            _check_broadcast("mask", mask, values)
+            check_broadcast("mask", mask, values)
             values = torch.where(mask, values, torch.zeros_like(values))
             count = mask.to(values.dtype).expand_as(values) if count is None else torch.where(mask, count, 0)
         if weight is not None:
-            _check_broadcast("weight", weight, values)
+            check_broadcast("weight", weight, values)
             values = values * weight
             weight = weight.to(values.dtype)
             count = weight.expand_as(values) if count is None else count * weight
@@ -84,7 +84,7 @@ def reduce(parts: Parts, reduction: str = "mean") -> Tensor:
     return safe_divide(total, count)
 
 
-def _check_broadcast(parameter: str, tensor: Tensor, values: Tensor) -> None:
+def check_broadcast(parameter: str, tensor: Tensor, values: Tensor) -> None:
     """`tensor` must fit `values`: where `values` would grow instead, each element would silently count many times."""
     pairs = zip(reversed(tensor.shape), reversed(values.shape), strict=False)
     if tensor.dim() > values.dim() or any(size not in (1, of_values) for size, of_values in pairs):

@@ -85,7 +85,7 @@ class GradNorm(Balancer):
     >>> criterion = LossModule({"a": losses.MSE(), "b": losses.MSE()}, balancer=GradNorm(alpha=1.5))
     >>> features = torch.tensor([1.0, 2.0], requires_grad=True)
     >>> criterion(3 * features, torch.zeros(2), shared=features)
-    tensor(45., grad_fn=<AddBackward0>)
+    tensor(45., grad_fn=<DotBackward0>)
     """
 
     needs_probe: ClassVar[bool] = True

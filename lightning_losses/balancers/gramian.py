@@ -45,7 +45,7 @@ class Gramian(Balancer):
     >>> criterion = LossModule({"a": losses.MSE(), "b": losses.MSE()}, balancer=equal_norms)
     >>> x = torch.tensor([3.0], requires_grad=True)
     >>> criterion(x, torch.zeros(1), shared=x)
-    tensor(3.0000, grad_fn=<AddBackward0>)
+    tensor(3.0000, grad_fn=<DotBackward0>)
     """
 
     needs_probe: ClassVar[bool] = True

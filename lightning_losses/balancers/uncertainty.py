@@ -25,7 +25,7 @@ class Uncertainty(Balancer):
     >>> import torch
     >>> from lightning_losses import LossModule, losses
     >>> criterion = LossModule({"a": losses.MSE(), "b": losses.MSE()}, balancer=Uncertainty())
-    >>> float(criterion(torch.tensor([2.0]), torch.tensor([0.0])))
+    >>> criterion(torch.tensor([2.0]), torch.tensor([0.0])).item()
     4.0
     """
 

@@ -1,0 +1,65 @@
+"""Segmentation: how much predicted and true regions overlap."""
+
+import torch
+from torch import Tensor
+
+from lightning_losses.numerics import safe_divide, widest
+
+
+def class_overlap(probabilities: Tensor, at_truth: Tensor, labels: Tensor, weight: Tensor | None = None) -> Tensor:
+    r"""The three sums that overlap is measured by, for each image and class.
+
+    .. math:: I_{nc} = \sum_{i: y_{ni}=c} w_{ni}\, p_{nci}, \qquad P_{nc} = \sum_i w_{ni}\, p_{nci}, \qquad
+        T_{nc} = \sum_{i: y_{ni}=c} w_{ni}
+
+    They are additive: over images for the overlap of a batch, over ranks for that of the global batch.
+
+    Args:
+        probabilities: :math:`p` [N, C, *].
+        at_truth: the weighted probabilities of the true classes, :math:`w_{ni}\, p_{n y_{ni} i}` [N, *].
+        labels: :math:`y` in 0..C-1 [N, *] (int64).
+        weight: :math:`w` [N, *]; None for 1 each.
+
+    Returns:
+        :math:`(I, P, T)` [3, N, C].
+
+    >>> import torch
+    >>> p, y = torch.tensor([[[0.7, 0.2], [0.3, 0.8]]]), torch.tensor([[0, 1]])
+    >>> class_overlap(p, torch.tensor([[0.7, 0.8]]), y).squeeze()
+    tensor([[0.7000, 0.8000],
+            [0.9000, 1.1000],
+            [1.0000, 1.0000]])
+    """
+    if weight is None:
+        weight, weighted = torch.ones_like(at_truth), probabilities
+    else:
+        weighted = probabilities * weight.unsqueeze(1)
+    classes = probabilities.shape[1]
+    predicted = weighted.unsqueeze(-1).flatten(2).sum(2)
+    return torch.stack([_sum_by_label(at_truth, labels, classes), predicted, _sum_by_label(weight, labels, classes)])
+
+
+def _sum_by_label(values: Tensor, labels: Tensor, classes: int) -> Tensor:
+    """Sums [N, C] of values [N, *]; wide, because `scatter_add` adds one by one: 0.9 a million times is 3 % off."""
+    zero = widest(values.new_zeros(len(values), classes))
+    flat, index = widest(values).unsqueeze(-1).flatten(1), labels.unsqueeze(-1).flatten(1)
+    return zero.scatter_add(1, index, flat).to(values.dtype)
+
+
+def dice_distance(intersection: Tensor, predicted: Tensor, true: Tensor, smoothing: float = 0.0) -> Tensor:
+    r""":math:`1 - \dfrac{2I + s}{P + T + s}`: 0 for a perfect overlap, 1 for none.
+
+    Args:
+        intersection: :math:`I`, any shape.
+        predicted: :math:`P`, the same shape.
+        true: :math:`T`, the same shape.
+        smoothing: :math:`s \ge 0`.
+
+    Returns:
+        Values in [0, 1]; 1 where all three sums and the smoothing are 0.
+
+    >>> import torch
+    >>> dice_distance(torch.tensor([0.0, 2.0]), torch.tensor([2.0, 2.0]), torch.tensor([2.0, 2.0]))
+    tensor([1., 0.])
+    """
+    return 1 - safe_divide(2 * intersection + smoothing, predicted + true + smoothing)

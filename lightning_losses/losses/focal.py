@@ -1,0 +1,103 @@
+"""Focal losses, for classes so unequal in number that the easy ones would drown the others."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from lightning_losses.checks import check_number, check_same_shape
+from lightning_losses.functional.focal import sigmoid_focal, softmax_focal
+from lightning_losses.losses.base import ElementwiseLoss
+from lightning_losses.losses.inputs import check_binary, check_per_class, class_labels, numbers
+from lightning_losses.reduction import Parts
+
+
+class SigmoidFocal(ElementwiseLoss):
+    r"""Binary focal loss, :math:`-\alpha_t (1 - p_t)^\gamma \log p_t` with :math:`p = \sigma(x)`.
+
+    :math:`p_t` is the probability of the true label; :math:`\alpha_t` is :math:`\alpha` for positives and
+    :math:`1 - \alpha` for negatives. Lin et al., "Focal loss for dense object detection", 2017. There the sum is
+    divided by the number of positives; the mean here is over all elements.
+
+    Range :math:`[0, \infty)`; reference: what even odds score, :math:`\alpha_t 2^{-\gamma} \log 2`.
+
+    Differs from torchvision's: every derivative is finite, also for :math:`0 < \gamma < 1`, and targets that are
+    neither 0 nor 1 are an error.
+
+    Args:
+        alpha: weight of the positives, in [0, 1]; None for no weighting.
+        gamma: focusing, at least 0; 0 is cross-entropy.
+        reduction: ``"mean"``, ``"sum"`` or ``"none"``.
+
+    Raises:
+        ValueError: a hyperparameter out of its range, shapes that differ, a target that is neither 0 nor 1.
+
+    >>> import torch
+    >>> SigmoidFocal(alpha=None, gamma=0.0)(torch.zeros(2), torch.tensor([0, 1]))  # log 2
+    tensor(0.6931)
+    """
+
+    def __init__(self, *, alpha: float | None = 0.25, gamma: float = 2.0, reduction: str = "mean") -> None:
+        super().__init__(reduction=reduction)
+        self.alpha = None if alpha is None else check_number("alpha", alpha, at_least=0, at_most=1)
+        self.gamma = check_number("gamma", gamma, at_least=0)
+
+    def elements(self, input: Tensor, target: Tensor) -> Parts:
+        """Focal losses, of the shape of `input`."""
+        check_same_shape("input", input, "target", target)
+        check_binary(target)
+        return Parts(sigmoid_focal(input, target, self.alpha, self.gamma))
+
+    def uninformed(self, input: Tensor, target: Tensor) -> Tensor:
+        """Even odds."""
+        return torch.zeros_like(input)
+
+
+class SoftmaxFocal(ElementwiseLoss):
+    r"""Focal loss of exclusive classes, :math:`-\alpha_y (1 - p_y)^\gamma \log p_y` with a softmax :math:`p`.
+
+    Logits [N, C, *] against labels [N, *]. Lin et al., "Focal loss for dense object detection", 2017, carried over to
+    the softmax. The mean is over elements: unlike class weights of cross-entropy, `alpha` does not enter its
+    denominator, and unlike in kornia and MONAI neither does the number of classes.
+
+    Range :math:`[0, \infty)`; reference: what equal logits score, :math:`\alpha_y (1 - 1/C)^\gamma \log C`.
+
+    Args:
+        gamma: focusing, at least 0; 0 is cross-entropy.
+        alpha: one number per class, at least 0; None for 1 each.
+        ignore_index: the label of elements that do not count.
+        reduction: ``"mean"``, ``"sum"`` or ``"none"`` (values [N, *]).
+
+    Raises:
+        TypeError: labels of a floating dtype.
+        ValueError: a hyperparameter out of its range, shapes that do not fit, a label out of range.
+
+    >>> import torch
+    >>> SoftmaxFocal(gamma=2.0)(torch.zeros(1, 4), torch.tensor([2]))  # (3/4)^2 log 4
+    tensor(0.7798)
+    """
+
+    alpha: Tensor | None
+
+    def __init__(
+        self,
+        *,
+        gamma: float = 2.0,
+        alpha: Sequence[float] | Tensor | None = None,
+        ignore_index: int | None = None,
+        reduction: str = "mean",
+    ) -> None:
+        super().__init__(reduction=reduction)
+        self.gamma = check_number("gamma", gamma, at_least=0)
+        self.ignore_index = ignore_index
+        self.register_buffer("alpha", numbers("alpha", alpha), persistent=False)
+
+    def elements(self, input: Tensor, target: Tensor) -> Parts:
+        """Focal losses [N, *]."""
+        labels, kept = class_labels(input, target, self.ignore_index)
+        check_per_class("alpha", self.alpha, input)
+        return Parts(softmax_focal(input, labels, self.gamma, self.alpha)).weighted(None, kept)
+
+    def uninformed(self, input: Tensor, target: Tensor) -> Tensor:
+        """Every class equally likely."""
+        return torch.zeros_like(input)
