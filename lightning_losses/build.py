@@ -22,8 +22,8 @@ def build_loss_module(config: Mapping[str, Any]) -> LossModule:
     """Build a `LossModule` from plain dicts.
 
     A class is named by its short name (``Dice``), its dotted path, or, with arguments, as LightningCLI writes it:
-    ``{"class_path": "Dice", "init_args": {"smooth": 1.0}}``. A term is such a loss, or the arguments of `Term`, or None
-    to leave out a term that a base configuration has.
+    ``{"class_path": "Dice", "init_args": {"smoothing": 1.0}}``. A term is such a loss, or the arguments of `Term`, or
+    None to leave out a term that a base configuration has.
 
     Raises:
         TypeError, ValueError: an unknown name or key; the message names it, where it stands, and the nearest right one.

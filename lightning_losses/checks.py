@@ -71,11 +71,23 @@ def check_same_shape(parameter: str, tensor: Tensor, other: str, reference: Tens
         raise ValueError(message(parameter, f"of the shape {tuple(reference.shape)} of `{other}`", tuple(tensor.shape)))
 
 
-def check_labels(target: Tensor, classes: int, ignore_index: int | None = None) -> None:
+def is_transforming() -> bool:
+    """Whether code runs inside vmap, grad, jvp or another transform of torch.func."""
+    return not torch.compiler.is_compiling() and torch._C._functorch.peek_interpreter_stack() is not None
+
+
+def is_readable(tensor: Tensor) -> bool:
+    """Whether looking at the values of `tensor` costs no device sync and breaks no graph."""
+    if tensor.device.type != "cpu" or torch.compiler.is_compiling() or tensor.numel() == 0:
+        return False
+    return not torch._C._functorch.is_functorch_wrapped_tensor(tensor)
+
+
+def check_labels(target: Tensor, classes: int) -> None:
     """Integer labels must lie in 0..classes-1.
 
-    Checked where looking is free: on the CPU in eager mode. On an accelerator the look would be a device sync;
-    there torch's own device-side assertion speaks.
+    Checked where looking is free. On an accelerator it would be a device sync; there torch's own device-side assertion
+    speaks.
 
     Raises:
         TypeError: `target` is not of an integer dtype.
@@ -83,14 +95,7 @@ def check_labels(target: Tensor, classes: int, ignore_index: int | None = None) 
     """
     if target.is_floating_point() or target.is_complex() or target.dtype == torch.bool:
         raise TypeError(message("target", "class indices of an integer dtype", target.dtype))
-    if target.device.type != "cpu" or torch.compiler.is_compiling() or not _is_plain(target):
-        return
-    labels = target if ignore_index is None else target[target != ignore_index]
-    if labels.numel() and (int(labels.min()) < 0 or int(labels.max()) >= classes):
-        rule = f"class indices in 0..{classes - 1}" + (f" or ignore_index={ignore_index}" * (ignore_index is not None))
-        raise ValueError(message("target", rule, f"{int(labels.min())}..{int(labels.max())}"))
-
-
-def _is_plain(tensor: Tensor) -> bool:
-    """Whether the tensor's values may be read: not inside vmap, grad or another torch.func transform."""
-    return not torch._C._functorch.is_functorch_wrapped_tensor(tensor)
+    if is_readable(target):
+        least, greatest = (int(limit) for limit in torch.aminmax(target))
+        if least < 0 or greatest >= classes:
+            raise ValueError(message("target", f"class indices in 0..{classes - 1}", f"{least}..{greatest}"))

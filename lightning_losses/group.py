@@ -7,6 +7,7 @@ from torch import Tensor
 
 from lightning_losses.balancers.base import Balancer, Present
 from lightning_losses.balancers.probe import Probe
+from lightning_losses.checks import is_transforming
 from lightning_losses.report import Part
 from lightning_losses.term import Term
 from lightning_losses.watch import ValueWatch, check_values
@@ -44,7 +45,7 @@ class Group:
         if not mine:
             return None
         losses = torch.stack(list(mine.values()))
-        if self.check and not torch.compiler.is_compiling():
+        if self.check and not (torch.compiler.is_compiling() or is_transforming()):
             self._look(
                 list(mine), losses.detach(), step, positive=self.balancer.needs_positive and make_probe is not None
             )

@@ -12,7 +12,7 @@ from lightning_losses.balancers.base import Balancer
 from lightning_losses.balancers.fixed import Fixed
 from lightning_losses.balancers.probe import Probe, Shared, make_probe
 from lightning_losses.bounds import Bounds
-from lightning_losses.checks import check_choice, message, nearest
+from lightning_losses.checks import check_choice, is_transforming, message, nearest
 from lightning_losses.group import Group
 from lightning_losses.report import Report
 from lightning_losses.term import Composite, Term
@@ -27,7 +27,8 @@ class LossModule(Composite):
     It replaces the line ``a * loss_1 + b * loss_2`` and nothing else: its value is a plain scalar tensor to return
     from `training_step`, so automatic optimization, accumulation, clipping, precision plugins and strategies stay
     Lightning's. Every training call counts as one optimizer step unless `auto_step` is False. In evaluation mode, and
-    so in Lightning's sanity check, nothing is learnt from a batch. All state is in `state_dict`.
+    so in Lightning's sanity check, and inside transforms of torch.func, nothing is learnt from a batch. All state is in
+    `state_dict`.
 
     Args:
         terms: the terms by name. Anything callable stands for `Term` of it with weight 1.
@@ -101,12 +102,14 @@ class LossModule(Composite):
             FloatingPointError: a term is NaN or infinite.
         """
         call = self._name_arguments(args, kwargs)
-        learning = self.training and torch.is_grad_enabled()
+        transforming = is_transforming()
+        learning = self.training and torch.is_grad_enabled() and not transforming
         values = self._evaluate(call, learning and self.calls < self.reference_batches)
         make_probe = partial(self._probe, call.get(SHARED)) if learning else None
         shares = [share for g in self._groups if (share := g.combine(values, self.steps, make_probe)) is not None]
         total = shares[0][0] if len(shares) == 1 else torch.stack([share for share, _ in shares]).sum()
-        self._report = Report(total.detach(), [part for _, part in shares], dict(self._named_terms()))
+        if not transforming:  # what a transform wraps must not outlive it
+            self._report = Report(total.detach(), [part for _, part in shares], dict(self._named_terms()))
         if learning:
             self.calls += 1
             if self.auto_step:

@@ -214,6 +214,21 @@ def test_it_compiles(pair) -> None:
     torch.testing.assert_close(compiled(*pair), criterion(*pair))
 
 
+@pytest.mark.parametrize("balancer", [Fixed, GradNorm, Uncertainty])
+def test_transforms_of_torch_func_see_the_loss_and_leave_no_trace(balancer, pair) -> None:
+    criterion = LossModule({"a": MSE(), "b": Term(F.l1_loss, 0.5)}, balancer=balancer())
+    before = str(criterion.state_dict())
+    input, target = (tensor.detach() for tensor in pair)
+    per_sample = torch.func.vmap(torch.func.grad(lambda x, y: criterion(x, y)))(input, target)
+    assert str(criterion.state_dict()) == before
+    with pytest.raises(RuntimeError, match="none yet"):
+        _ = criterion.report
+    criterion.eval()
+    rows = [x.clone().requires_grad_() for x in input]
+    expected = [torch.autograd.grad(criterion(x, y), x)[0] for x, y in zip(rows, target, strict=True)]
+    torch.testing.assert_close(per_sample, torch.stack(expected))
+
+
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_a_value_that_is_not_finite_is_named(value: float) -> None:
     criterion = LossModule({"fine": Term(), "broken": Term()})

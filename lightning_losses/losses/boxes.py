@@ -3,10 +3,9 @@
 import torch
 from torch import Tensor
 
-from lightning_losses.checks import check_same_shape, message
+from lightning_losses.checks import check_same_shape, is_readable, message
 from lightning_losses.functional.boxes import giou_loss
 from lightning_losses.losses.base import ElementwiseLoss
-from lightning_losses.losses.inputs import is_readable
 from lightning_losses.reduction import Parts
 
 

@@ -9,14 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from lightning_losses.checks import check_labels, check_number, check_same_shape, message
-
-
-def is_readable(tensor: Tensor) -> bool:
-    """Whether looking at the values of `tensor` costs no device sync and breaks no graph."""
-    if tensor.device.type != "cpu" or torch.compiler.is_compiling() or tensor.numel() == 0:
-        return False
-    return not torch._C._functorch.is_functorch_wrapped_tensor(tensor)
+from lightning_losses.checks import check_labels, check_number, check_same_shape, is_readable, message
 
 
 def numbers(parameter: str, values: float | Sequence[float] | Tensor | None, zero: bool = True) -> Tensor | None:
