@@ -73,10 +73,10 @@ class Bounds:
         >>> Bounds(1.0, 2.0, 1.5).plus(Bounds(0.0, 1.0))
         Bounds(lower=1.0, upper=3.0, reference=None)
         """
-        known = self.reference is not None and other.reference is not None
-        return Bounds(
-            self.lower + other.lower, self.upper + other.upper, self.reference + other.reference if known else None
-        )
+        reference = None
+        if self.reference is not None and other.reference is not None:
+            reference = self.reference + other.reference
+        return Bounds(self.lower + other.lower, self.upper + other.upper, reference)
 
 
 def _scaled(limit: float | Tensor, weight: float | Tensor) -> float | Tensor:
