@@ -2,22 +2,23 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import MarkedYAMLError, YAMLError
 
 from lightning_losses.checks import nearest
 from lightning_losses.resolvers import register
 
 TRAINED = ("seed_everything", "model", "data", "trainer")
-ALLOWED = {
+ALLOWED: dict[str, tuple[str, ...] | None] = {
     "": (*TRAINED, "recipe", "reference", "run_dir"),
     "recipe": ("title", "model", "data"),
     "reference": ("metric", "value", "mode", "tolerance", "minutes", "hardware", "source"),
+    **dict.fromkeys(("model", "data", "trainer")),  # None: the signatures of the classes decide later
 }
 PATHS = ("root", "path", "dir", "folder", "file")
 
@@ -32,10 +33,10 @@ def compose(file: Path, name: str, size: str = "default", overrides: Sequence[st
     """A recipe's configuration with its interpolations still in it.
 
     Args:
-        file: the recipe's YAML file. `extends: other.yaml` in it is merged below it, sizes included.
+        file: the recipe's YAML file. The file named by its `extends` is merged below it, sizes included.
         name: the recipe's name, a part of the run directory.
-        size: a key of the file's `sizes`, whose values replace those of the file; `"default"` is the file itself.
-        overrides: `key=value` strings, the value in YAML: `model.lr=0.1`, `data.size=[64,64]`, `trainer.callbacks.0=...`.
+        size: a key of the file's `sizes`, whose values go over those of the file; `"default"` is the file itself.
+        overrides: `key=value` strings, the value in YAML: `model.lr=0.1`, `data.size=[64,64]`.
 
     Returns:
         The configuration. Its `run_dir` is the one given or `runs/NAME/SIZE-HASH`, where the hash is taken of what
@@ -45,15 +46,61 @@ def compose(file: Path, name: str, size: str = "default", overrides: Sequence[st
         ConfigError: the file is missing or malformed, the size is unknown, an override is malformed or a top-level key
             is unknown.
     """
-    config = load(file)
-    config = _with_size(config, config.pop("sizes", None) or {}, size)
+    values = load(file)
+    sizes = values.pop("sizes", None) or {}
+    check_names("sizes", sizes, None)
+    sizes = {"default": None, **sizes}
+    if size not in sizes:
+        raise ConfigError(f"There is no size {size!r}. {nearest(size, sizes)}")
+    config: DictConfig = OmegaConf.create(merge(values, sizes[size] or {}))
     for override in overrides:
         _apply(config, override)
     for section, allowed in ALLOWED.items():
-        check_names(section, OmegaConf.select(config, section) if section else config, allowed)
+        given = OmegaConf.select(config, section) if section else config
+        check_names(section, given, allowed)
     if config.get("run_dir") is None:
         config["run_dir"] = f"runs/{name}/{size}-{fingerprint(config)}"
     return config
+
+
+def load(file: Path, extended_by: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """A YAML file merged over the one that it extends.
+
+    Raises:
+        ConfigError: the file is missing, extends itself or is not a YAML mapping; the message names file and line.
+    """
+    if not file.is_file():
+        raise ConfigError(f"The file {str(file)!r} does not exist.")
+    if file.resolve() in extended_by:
+        raise ConfigError(f"{file}: `extends` must not lead back to the file itself.")
+    try:
+        values: Any = OmegaConf.to_container(OmegaConf.load(file))
+    except MarkedYAMLError as error:
+        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise ConfigError(f"{file}{line}: {error.problem}.") from error
+    except (YAMLError, OmegaConfBaseException, OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file}: {_first_line(error)}.") from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"{file} must hold a mapping, found a list.")
+    base = values.pop("extends", None)
+    return merge(load(file.parent / base, (*extended_by, file.resolve())), values) if base else values
+
+
+def merge(below: Any, above: Any) -> Any:
+    """Mappings are merged key by key; anything else in `above` replaces what is in `below`.
+
+    So does a mapping that names another class, since the arguments of the one class are not those of the other.
+
+    >>> merge({"model": {"lr": 0.1, "depth": 2}}, {"model": {"lr": 0.2}})
+    {'model': {'lr': 0.2, 'depth': 2}}
+    >>> merge({"class_path": "Adam", "init_args": {"eps": 1e-8}}, {"class_path": "SGD"})
+    {'class_path': 'SGD'}
+    """
+    if not (isinstance(below, dict) and isinstance(above, dict)):
+        return above
+    if above.get("class_path", below.get("class_path")) != below.get("class_path"):
+        return above
+    return below | {key: merge(below[key], value) if key in below else value for key, value in above.items()}
 
 
 def resolve(config: DictConfig) -> dict[str, Any]:
@@ -67,23 +114,24 @@ def resolve(config: DictConfig) -> dict[str, Any]:
             kind = "PATH" if key.rpartition(".")[2] in PATHS else "VALUE"
             raise ConfigError(f"`{key}` must be given: add {key}={kind}")
     try:
-        return {str(key): value for key, value in OmegaConf.to_container(config, resolve=True).items()}  # type: ignore[union-attr]
+        values: Any = OmegaConf.to_container(config, resolve=True)
     except OmegaConfBaseException as error:
         raise ConfigError(f"`{error.full_key}`: {_first_line(error)}.") from error
+    return dict(values)
 
 
 def without_secrets(config: DictConfig) -> dict[str, Any]:
     """The resolved configuration, save that what comes from an environment variable stays an interpolation."""
 
-    def merged(raw: Any, value: Any) -> Any:
+    def public(raw: Any, value: Any) -> Any:
         if isinstance(value, dict) and isinstance(raw, dict):
-            return {key: merged(raw[key], item) for key, item in value.items()}
+            return {key: public(raw[key], item) for key, item in value.items()}
         if isinstance(value, list) and isinstance(raw, list):
-            return [merged(*pair) for pair in zip(raw, value, strict=True)]
+            return [public(*pair) for pair in zip(raw, value, strict=True)]
         return raw if isinstance(raw, str) and "${oc.env:" in raw else value
 
-    resolved: dict[str, Any] = merged(OmegaConf.to_container(config), resolve(config))
-    return resolved
+    values: dict[str, Any] = public(OmegaConf.to_container(config), resolve(config))
+    return values
 
 
 def fingerprint(config: DictConfig) -> str:
@@ -93,31 +141,6 @@ def fingerprint(config: DictConfig) -> str:
     classes = [recipe.get("model"), recipe.get("data")]
     trained = json.dumps([classes, {key: values.get(key) for key in TRAINED}], sort_keys=True, default=str)
     return hashlib.sha256(trained.encode()).hexdigest()[:8]
-
-
-def load(file: Path, extended_by: tuple[Path, ...] = ()) -> DictConfig:
-    """A YAML file merged over the one that it extends.
-
-    Raises:
-        ConfigError: the file is missing, extends itself or is not a YAML mapping; the message names file and line.
-    """
-    if not file.is_file():
-        raise ConfigError(f"The file {str(file)!r} does not exist.")
-    if file.resolve() in extended_by:
-        raise ConfigError(f"{file}: `extends` must not lead back to the file itself.")
-    try:
-        config = OmegaConf.load(file)
-    except yaml.MarkedYAMLError as error:
-        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise ConfigError(f"{file}{line}: {error.problem}.") from error
-    except (yaml.YAMLError, OmegaConfBaseException, OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{file}: {_first_line(error)}.") from error
-    if not isinstance(config, DictConfig):
-        raise ConfigError(f"{file} must hold a mapping, found a list.")
-    base = config.pop("extends", None)
-    if base is None:
-        return config
-    return _merge(load(file.parent / base, (*extended_by, file.resolve())), config, str(file))
 
 
 def leaves(values: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -133,55 +156,27 @@ def leaves(values: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
         yield from leaves(value, f"{prefix}.{key}" if prefix else str(key))
 
 
-def check_names(section: str, values: Any, allowed: Iterable[str]) -> None:
-    """Every key of `values`, a mapping or None, must be one of `allowed`; the error names the nearest one."""
+def check_names(section: str, values: Any, allowed: Collection[str] | None) -> None:
+    """`values` must be a mapping, or None, with no other key than those allowed; the error names the nearest one."""
     if values is not None and not isinstance(values, (dict, DictConfig)):
         raise ConfigError(f"`{section}` must be a mapping, found {values!r}.")
-    for name in values or ():
-        if name not in allowed:
+    for name in map(str, values or ()):
+        if allowed is not None and name not in allowed:
             key = f"{section}.{name}" if section else name
-            raise ConfigError(f"`{key}` does not exist. {nearest(str(name), allowed)}")
-
-
-def _with_size(config: DictConfig, sizes: Mapping[Any, Any], size: str) -> DictConfig:
-    if size == "default":
-        return config
-    if size not in sizes:
-        raise ConfigError(f"There is no size {size!r}. {nearest(size, ['default', *map(str, sizes)])}")
-    return _merge(config, sizes[size] or {}, f"size {size!r}")
-
-
-def _merge(below: DictConfig, above: Any, source: str) -> DictConfig:
-    try:
-        _drop_replaced_classes(below, above)
-        merged = OmegaConf.merge(below, above)
-    except (OmegaConfBaseException, TypeError, ValueError) as error:
-        raise ConfigError(f"{source}: {_first_line(error)}.") from error
-    assert isinstance(merged, DictConfig)
-    return merged
-
-
-def _drop_replaced_classes(below: DictConfig, above: Any) -> None:
-    """Where `above` names another class, the arguments of the class in `below` do not apply to it."""
-    for key in above:
-        old, new = OmegaConf.select(below, str(key)), OmegaConf.select(above, str(key))
-        if isinstance(old, DictConfig) and isinstance(new, DictConfig):
-            if new.get("class_path") not in (None, old.get("class_path")):
-                below.pop(key)
-            else:
-                _drop_replaced_classes(old, new)
+            raise ConfigError(f"`{key}` does not exist. {nearest(name, allowed)}")
 
 
 def _apply(config: DictConfig, override: str) -> None:
-    key, equals, value = override.partition("=")
+    key, equals, text = override.partition("=")
     if not (key and equals):
         raise ConfigError(f"{override!r} must be key=value, for example model.lr=0.1")
     try:
-        # from_dotlist reads the value alone: on the whole override it would make a mapping out of a list's index
-        parsed: Any = OmegaConf.from_dotlist([f"value={value}"])
-        OmegaConf.update(config, key, parsed["value"], merge="class_path" not in parsed["value"])
-    except yaml.YAMLError as error:
-        raise ConfigError(f"`{key}` must be a value in YAML, found {value!r}.") from error
+        # of a whole override, from_dotlist would make a mapping out of a list's index
+        parsed: Any = OmegaConf.to_container(OmegaConf.from_dotlist([f"value={text}"]))
+        value = parsed["value"]
+        OmegaConf.update(config, key, value, merge=not (isinstance(value, dict) and "class_path" in value))
+    except YAMLError as error:
+        raise ConfigError(f"`{key}` must be a value in YAML, found {text!r}.") from error
     except (OmegaConfBaseException, AssertionError, IndexError, TypeError, ValueError) as error:
         raise ConfigError(f"{override!r} cannot be applied: {_first_line(error)}.") from error
 
