@@ -153,8 +153,8 @@ class GradNorm(Balancer):
             return
         self.steps += 1
         collecting = measurement.seen & (self.initial_count < self.initial_steps) & measurement.losses.isfinite()
-        self.initial_sum += torch.where(collecting, measurement.losses, 0.0)
-        self.initial_count += collecting
+        self.initial_sum.add_(torch.where(collecting, measurement.losses, 0.0))
+        self.initial_count.add_(collecting)
         if measurement.products is not None:
             self._update(measurement, measurement.products.sqrt())
 
@@ -167,7 +167,7 @@ class GradNorm(Balancer):
         weights = self.log_weights.exp()
         gradient = gradnorm_gradient(weights, norms, rates, priors, self.alpha, valid)
         self._adam(gradient / _mean(norms, valid), valid)
-        self._normalize()
+        self._normalize(valid)
         self._notice_stuck(valid)
 
     def _adam(self, gradient: Tensor, valid: Tensor) -> None:
@@ -182,14 +182,12 @@ class GradNorm(Balancer):
         ):  # fmt: skip
             buffer.copy_(torch.where(valid, new, buffer))
 
-    def _normalize(self) -> None:
+    def _normalize(self, valid: Tensor) -> None:
         """Sum T, clamp, sum T again: the sum is exact, the clamp up to the second normalisation."""
-        terms = len(self.names)
-        upper = math.log(self.max_weight or terms)
-        for _ in range(2):
-            self.log_weights -= self.log_weights.logsumexp(0) - math.log(terms)
-            self.log_weights.clamp_(math.log(self.min_weight), max(upper, 0.0))
-        self.log_weights -= self.log_weights.logsumexp(0) - math.log(terms)
+        weights = torch.softmax(self.log_weights, 0) * len(self.names)
+        weights = weights.clamp(self.min_weight, self.max_weight)
+        normalized = (weights * len(self.names) / weights.sum()).log()
+        self.log_weights.copy_(torch.where(valid.any(), normalized, self.log_weights))
 
     def _notice_stuck(self, valid: Tensor) -> None:
         slack = 1e-2
