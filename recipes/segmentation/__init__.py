@@ -1,0 +1,1 @@
+"""Segmentation: see README.md beside this file."""

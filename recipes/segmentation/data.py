@@ -1,0 +1,63 @@
+"""What the data sets of this recipe share: three splits, and their loaders."""
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from lightning_losses.checks import check_number
+from lightning_losses.recipes.sampling import ResumableData, ResumableLoader
+
+STAGES = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",), "predict": ("test",)}
+
+
+class SegmentationData(ResumableData, ABC):
+    """Loaders of (image [N, 3, H, W] of uint8, mask [N, H, W] of int64); a subclass makes the data set of a split.
+
+    Args:
+        batch_size: of training, on each device.
+        eval_batch_size: of validation and test; 1 where images differ in size.
+        num_workers: processes that prepare batches; 0 for none.
+        seed: of the order of training samples and of augmentation.
+    """
+
+    def __init__(self, batch_size: int, eval_batch_size: int, num_workers: int, seed: int) -> None:
+        super().__init__()
+        self.batch_size = int(check_number("data.batch_size", batch_size, at_least=1))
+        self.eval_batch_size = int(check_number("data.eval_batch_size", eval_batch_size, at_least=1))
+        self.num_workers = int(check_number("data.num_workers", num_workers, at_least=0))
+        self.seed = int(check_number("data.seed", seed, at_least=0))
+        self._sets: dict[str, Dataset[Any]] = {}
+
+    @abstractmethod
+    def make(self, split: str) -> Dataset[Any]:
+        """The data set of ``"train"`` (asked for pairs (epoch, index)), ``"val"`` or ``"test"`` (asked for indices)."""
+
+    def setup(self, stage: str) -> None:
+        """Make the data sets that the stage needs, once."""
+        for split in STAGES[stage]:
+            if split not in self._sets:
+                self._sets[split] = self.make(split)
+
+    def train_dataloader(self) -> ResumableLoader:
+        """Shuffled by (seed, epoch); its position is part of every checkpoint."""
+        return self.resumable_loader(
+            self._sets["train"], batch_size=self.batch_size, seed=self.seed, num_workers=self.num_workers
+        )
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        """In order."""
+        return self._eval_loader("val")
+
+    def test_dataloader(self) -> DataLoader[Any]:
+        """In order."""
+        return self._eval_loader("test")
+
+    def _eval_loader(self, split: str) -> DataLoader[Any]:
+        return DataLoader(
+            self._sets[split],
+            batch_size=self.eval_batch_size,
+            num_workers=self.num_workers,
+            pin_memory=torch.cuda.is_available(),
+        )

@@ -1,0 +1,147 @@
+"""Segmentation with a composed, balanced and monitored loss."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from lightning.pytorch import LightningModule
+from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor
+from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, OneCycleLR
+
+from lightning_losses import LossModule
+from lightning_losses.checks import check_choice, check_number, message
+
+from .metrics import Overlap
+from .networks import build_network
+from .plot import prediction_figure
+
+Batch = tuple[Tensor, Tensor]
+"""(image [N, C, H, W] of uint8 in 0..255 or floating in 0..1, mask [N, H, W] of class indices)."""
+
+SHOWN = 6  # samples of the picture
+
+
+class Segmenter(LightningModule):
+    """A network that gives every pixel a class.
+
+    Args:
+        criterion: the loss, as `LossModule.from_config` takes it.
+        num_classes: classes, the background being class 0.
+        class_names: for the picture; default "class 0", ...
+        architecture: ``"unet"`` or a segmentation model of torchvision, such as ``"lraspp_mobilenet_v3_large"``.
+        in_channels: channels of the image.
+        channels: widths of the U-Net's levels.
+        lr: AdamW's learning rate, its peak.
+        weight_decay: AdamW's.
+        schedule: of the learning rate over the whole training, step by step: ``"onecycle"`` (warm-up, then cosine to
+            zero) or ``"cosine"``.
+        ignore_index: the label of pixels that do not count in the metrics; the losses have their own.
+
+    Raises:
+        ValueError: an argument out of its range, or an unknown architecture.
+    """
+
+    def __init__(
+        self,
+        criterion: dict[str, Any],
+        num_classes: int,
+        class_names: list[str] | None = None,
+        architecture: str = "unet",
+        in_channels: int = 3,
+        channels: tuple[int, ...] = (16, 32, 64, 128),
+        lr: float = 3e-3,
+        weight_decay: float = 1e-2,
+        schedule: Literal["onecycle", "cosine"] = "onecycle",
+        ignore_index: int | None = None,
+    ) -> None:
+        super().__init__()
+        check_number("model.num_classes", num_classes, at_least=2)
+        self.class_names = class_names or [f"class {index}" for index in range(num_classes)]
+        if len(self.class_names) != num_classes:
+            raise ValueError(message("model.class_names", f"{num_classes} names (num_classes)", self.class_names))
+        self.network = build_network(architecture, in_channels, num_classes, channels)
+        self.network.to(memory_format=torch.channels_last)
+        self.criterion = LossModule.from_config(criterion)
+        self.lr = check_number("model.lr", lr, above=0)
+        self.weight_decay = check_number("model.weight_decay", weight_decay, at_least=0)
+        self.schedule = check_choice("model.schedule", schedule, ("onecycle", "cosine"))
+        self.val_overlap = Overlap(num_classes, ignore_index)
+        self.test_overlap = Overlap(num_classes, ignore_index)
+        self._shown: list[tuple[Tensor, Tensor, Tensor]] = []
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Logits [N, num_classes, H, W]."""
+        return self._features(image)[0]
+
+    def _features(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        if not image.is_floating_point():
+            image = image / 255
+        logits, features = self.network(image.contiguous(memory_format=torch.channels_last))
+        return logits, features
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """The composed loss; its parts are logged by name."""
+        image, mask = batch
+        logits, features = self._features(image)
+        loss: Tensor = self.criterion(logits, mask, shared=features)
+        report = self.criterion.report
+        self.log("train/loss", loss, prog_bar=True)
+        for kind, values in ("raw", report.raw), ("weight", report.weights), ("normalized", report.normalized):
+            self.log_dict({f"train/{kind}/{name}": value for name, value in values.items()})
+        return loss
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Count pixels, and log the loss."""
+        self._evaluate(batch, "val", self.val_overlap)
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        """Count pixels, log the loss, and keep the first samples for the picture."""
+        prediction = self._evaluate(batch, "test", self.test_overlap)
+        for sample in zip(*batch, prediction, strict=True):
+            if len(self._shown) < SHOWN:
+                self._shown.append(tuple(tensor.cpu() for tensor in sample))
+
+    def _evaluate(self, batch: Batch, split: str, overlap: Overlap) -> Tensor:
+        image, mask = batch
+        logits = self(image)
+        prediction: Tensor = logits.argmax(1)
+        overlap.update(prediction, mask)
+        loss = self.criterion(logits, mask)
+        self.log(f"{split}/loss", loss, batch_size=len(image), sync_dist=True)
+        return prediction
+
+    def on_validation_epoch_end(self) -> None:
+        """Mean IoU and Dice of the validation set."""
+        self._log_overlap("val", self.val_overlap)
+
+    def on_test_epoch_end(self) -> None:
+        """Mean IoU and Dice of the test set, and a picture of its first samples."""
+        self._log_overlap("test", self.test_overlap)
+        if self.trainer.is_global_zero:
+            self._save_picture(Path(self.trainer.default_root_dir) / "predictions.png")
+        self._shown.clear()
+
+    def _log_overlap(self, split: str, overlap: Overlap) -> None:
+        values = {f"{split}/{name}": value for name, value in overlap.compute().items()}
+        self.log_dict(values, prog_bar=True, sync_dist=True)  # they are the same on all ranks, which Lightning cannot know
+        overlap.reset()
+
+    def _save_picture(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        prediction_figure(self._shown, self.class_names).savefig(path)
+        for logger in self.loggers:
+            if isinstance(logger, WandbLogger):
+                logger.log_image("test/predictions", [str(path)])
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """AdamW, its learning rate scheduled step by step."""
+        optimizer = torch.optim.AdamW(self.parameters(), lr=self.lr, weight_decay=self.weight_decay)
+        steps = int(self.trainer.estimated_stepping_batches)
+        scheduler: LRScheduler
+        if self.schedule == "onecycle":
+            scheduler = OneCycleLR(optimizer, max_lr=self.lr, total_steps=steps)
+        else:
+            scheduler = CosineAnnealingLR(optimizer, T_max=steps)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
