@@ -31,7 +31,9 @@ def weights_of_a_training(rank: int, ranks: int) -> dict[str, Tensor]:
             for step in range(STEPS):
                 batch = torch.randn(8, 5, generator=torch.Generator().manual_seed(step), dtype=torch.float64)
                 features = torch.tanh(trunk(batch.chunk(ranks)[rank]))
-                losses = {f"t{i}": (head(features) * (i + 1) - step / 5).square().mean() for i, head in enumerate(heads)}
+                losses = {
+                    f"t{i}": (head(features) * (i + 1) - step / 5).square().mean() for i, head in enumerate(heads)
+                }
                 criterion(**losses, shared=features if place == "features" else trunk)
             reached[f"{name} at {place}"] = torch.stack(list(criterion.report.weights.values()))
     return reached

@@ -27,11 +27,20 @@ def test_the_example_trains_and_balances(tmp_path: Path) -> None:
     )  # fmt: skip
     model = Model()
     trainer.fit(model, DataLoader([sample] * 8, batch_size=2))
-    assert {"train/loss", "train/raw/segment", "train/weight/depth", "train/normalized/segment"} <= trainer.callback_metrics.keys()
+    assert {
+        "train/loss",
+        "train/raw/segment",
+        "train/weight/depth",
+        "train/normalized/segment",
+    } <= trainer.callback_metrics.keys()
     assert float(model.criterion.report.weights["depth"]) != 2.0
 
 
 def test_its_commands_set_everything_up_themselves() -> None:
-    commands = [line for block in re.findall(r"```bash\n(.*?)```", README.read_text(), flags=re.DOTALL) for line in block.splitlines()]
+    commands = [
+        line
+        for block in re.findall(r"```bash\n(.*?)```", README.read_text(), flags=re.DOTALL)
+        for line in block.splitlines()
+    ]
     assert len(commands) == 2
     assert all(line.startswith("python3 -m venv .venv && .venv/bin/pip install") for line in commands)

@@ -25,7 +25,7 @@ class Seen(Callback):
         self.batches.append((trainer.current_epoch, batch_idx, int(batch[0].sum())))
 
 
-def run(root: Path, num_workers: int, resume: Path | None = None) -> tuple[Segmenter, list]:
+def run(root: Path, num_workers: int, resume: Path | None = None, epochs: int = EPOCHS) -> tuple[Segmenter, list]:
     seed_everything(0 if resume is None else 99, verbose=False)  # what is resumed must not depend on the seed of now
     model = Segmenter(CRITERION, num_classes=11, channels=(4, 8))
     data = DigitScenes(train_scenes=22, val_scenes=4, size=16, batch_size=4, num_workers=num_workers, seed=1)
@@ -34,7 +34,7 @@ def run(root: Path, num_workers: int, resume: Path | None = None) -> tuple[Segme
     every_epoch = ModelCheckpoint(root, "epoch-{step}", save_top_k=-1, save_on_train_epoch_end=False)
     trainer = Trainer(
         accelerator="cpu",
-        max_epochs=EPOCHS,
+        max_epochs=epochs,
         callbacks=[seen, every_step, every_epoch] if resume is None else [seen],
         logger=False,
         enable_checkpointing=resume is None,
@@ -50,6 +50,16 @@ def run(root: Path, num_workers: int, resume: Path | None = None) -> tuple[Segme
 def uninterrupted(tmp_path_factory) -> tuple[Path, Segmenter, list]:
     root = tmp_path_factory.mktemp("uninterrupted")
     return root, *run(root, num_workers=0)
+
+
+def test_a_longer_training_does_not_go_on_with_the_learning_rates_of_a_shorter_one(
+    uninterrupted, tmp_path: Path
+) -> None:
+    root, *_ = uninterrupted
+    with pytest.raises(
+        ValueError, match="scheduled over 15 steps, and the trainer now asks for 20: keep trainer.max_epochs"
+    ):
+        run(tmp_path, 0, resume=root / "step=7.ckpt", epochs=EPOCHS + 1)
 
 
 @pytest.mark.parametrize(

@@ -67,7 +67,7 @@ class ImageMaskFolder(ImageData):
 
     def read(self, split: str) -> list[Pair]:
         """The images and label maps of a split."""
-        return [self._read_pair(image, mask) for image, mask in self.progress(self._pairs(split), split)]
+        return self.read_each(self._pairs(split), lambda pair: self._read_pair(*pair), split)
 
     def _pairs(self, split: str) -> list[tuple[Path, Path]]:
         own = self.roots.get(split)

@@ -1,13 +1,13 @@
 """Images with label maps, read once into memory, and their augmentation."""
 
 from abc import abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rich.progress import track
+from rich.progress import Progress
 from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision import tv_tensors
@@ -107,10 +107,16 @@ class ImageData(SegmentationData):
     def read(self, split: str) -> list[Pair]:
         """The images and label maps of a split."""
 
-    def progress(self, files: Sequence[T], split: str) -> Iterable[T]:
-        """The files, with a progress bar while they are gone through."""
+    def read_each(self, files: Sequence[T], read: Callable[[T], Pair], split: str) -> list[Pair]:
+        """What `read` makes of each of the files, with a progress bar meanwhile."""
         silent = self.trainer is not None and not self.trainer.is_global_zero
-        return track(files, f"Reading {split} images", disable=silent)
+        pairs = []
+        with Progress(disable=silent) as bar:  # closed at once by an error, which an abandoned generator would not be
+            task = bar.add_task(f"Reading {split} images", total=len(files))
+            for file in files:
+                pairs.append(read(file))
+                bar.advance(task)
+        return pairs
 
     def make(self, split: str) -> LabelledImages:
         """The data set of a split."""

@@ -1,7 +1,7 @@
 """Segmentation with a composed, balanced and monitored loss."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from lightning.pytorch import LightningModule
@@ -81,6 +81,22 @@ class Segmenter(LightningModule):
         logits, features = self.network(image.contiguous(memory_format=torch.channels_last))
         return logits, features
 
+    def on_train_start(self) -> None:
+        """Refuse to go on with a learning rate that was scheduled for a training of another length.
+
+        Raises:
+            ValueError: the run was begun with another number of steps.
+        """
+        scheduler, steps = self.lr_schedulers(), int(self.trainer.estimated_stepping_batches)
+        planned = (
+            scheduler.T_max if isinstance(scheduler, CosineAnnealingLR) else cast(OneCycleLR, scheduler).total_steps
+        )
+        if planned != steps:
+            raise ValueError(
+                f"The learning rate of this run is scheduled over {planned} steps, and the trainer now asks for "
+                f"{steps}: keep trainer.max_epochs, or begin a new run in another run_dir."
+            )
+
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The composed loss; its parts are logged by name."""
         image, mask = batch
@@ -125,7 +141,7 @@ class Segmenter(LightningModule):
 
     def _log_overlap(self, split: str, overlap: Overlap) -> None:
         values = {f"{split}/{name}": value for name, value in overlap.compute().items()}
-        self.log_dict(values, prog_bar=True, sync_dist=True)  # they are the same on all ranks, which Lightning cannot know
+        self.log_dict(values, prog_bar=True, sync_dist=True)  # the same on all ranks, which Lightning cannot know
         overlap.reset()
 
     def _save_picture(self, path: Path) -> None:

@@ -68,7 +68,7 @@ class Nuclei(ImageData):
         if not files:
             raise ValueError(message("data.root", LAYOUT, str(self.root)))
         chosen = [files[image_id] for image_id in split_names(files)[split]]
-        return [read_nuclei(kinds["images"][0], kinds["masks"], content) for kinds in self.progress(chosen, split)]
+        return self.read_each(chosen, lambda kinds: read_nuclei(kinds["images"][0], kinds["masks"], content), split)
 
 
 def by_id(names: Iterable[str]) -> Files:
