@@ -74,6 +74,7 @@ class LossModule(Composite):
         for name, term in terms.items():
             _check_name(name)
             self.terms[name] = term if isinstance(term, Term) else Term(term)
+        self._named = {name: cast(Term, term) for name, term in self.terms.items()}
         self.balancer = Fixed() if balancer is None else balancer
         self.shared = shared
         self.auto_step = auto_step
@@ -82,7 +83,7 @@ class LossModule(Composite):
         self.steps = 0
         self.calls = 0
         self._groups = self._make_groups()
-        self._inputs = frozenset({SHARED}.union(*(term.keywords(name) for name, term in self._named_terms())))
+        self._inputs = frozenset({SHARED}.union(*(term.keywords(name) for name, term in self._named.items())))
         self._report: Report | None = None
         self._root: tuple[nn.Module, ...] = ()  # in a tuple, so that the model does not become a submodule
 
@@ -109,7 +110,7 @@ class LossModule(Composite):
         shares = [share for g in self._groups if (share := g.combine(values, self.steps, make_probe)) is not None]
         total = shares[0][0] if len(shares) == 1 else torch.stack([share for share, _ in shares]).sum()
         if not transforming:  # what a transform wraps must not outlive it
-            self._report = Report(total.detach(), [part for _, part in shares], dict(self._named_terms()))
+            self._report = Report(total.detach(), [part for _, part in shares], self._named)
         if learning:
             self.calls += 1
             if self.auto_step:
@@ -153,15 +154,15 @@ class LossModule(Composite):
         if not self.balancer.is_weighted_sum:
             return Bounds(-math.inf, math.inf)
         if self._report is None:
-            parts = [term.bounds().scaled(term.schedule(self.steps)) for _, term in self._named_terms()]
+            parts = [term.bounds().scaled(term.schedule(self.steps)) for term in self._named.values()]
         else:
-            parts = [self._term(name).bounds().scaled(weight) for name, weight in self._report.weights.items()]
+            parts = [self._named[name].bounds().scaled(weight) for name, weight in self._report.weights.items()]
         return reduce(Bounds.plus, parts)
 
     def _make_groups(self) -> list[Group]:
         """The balanced terms and, with the user's own weights, the rest."""
-        balanced = {name: term for name, term in self._named_terms() if term.balanced}
-        rest = {name: term for name, term in self._named_terms() if not term.balanced}
+        balanced = {name: term for name, term in self._named.items() if term.balanced}
+        rest = {name: term for name, term in self._named.items() if not term.balanced}
         if not balanced:
             raise ValueError("`terms` must hold a term with balanced=True, found none.")
         check = self.nonfinite == "raise"
@@ -182,7 +183,7 @@ class LossModule(Composite):
 
     def _evaluate(self, call: Mapping[str, Any], observe: bool) -> dict[str, Tensor]:
         values = {}
-        for name, term in self._named_terms():
+        for name, term in self._named.items():
             selected = term.select(name, call)
             if selected is None:
                 continue
@@ -210,12 +211,6 @@ class LossModule(Composite):
             )
         return places[path]
 
-    def _term(self, name: str) -> Term:
-        return cast(Term, self.terms[name])
-
-    def _named_terms(self) -> list[tuple[str, Term]]:
-        return [(name, cast(Term, term)) for name, term in self.terms.items()]
-
     def get_extra_state(self) -> dict[str, Any]:
         """The counters of optimizer steps and of training calls."""
         return {"steps": self.steps, "calls": self.calls}
@@ -226,7 +221,7 @@ class LossModule(Composite):
 
     def __repr__(self) -> str:
         balancer = "" if repr(self.balancer) == "Fixed()" else f", balanced by {self.balancer!r}"
-        return f"LossModule({' + '.join(term.formula(name) for name, term in self._named_terms())}{balancer})"
+        return f"LossModule({' + '.join(term.formula(name) for name, term in self._named.items())}{balancer})"
 
 
 def _check_name(name: str) -> None:

@@ -77,6 +77,12 @@ class Term(nn.Module):
         self.loss = loss
         self.schedule = weight if isinstance(weight, Schedule) else Constant(check_number("weight", weight, at_least=0))
         self.inputs = inputs
+        # Resolved once, since every call needs it: all keywords of a composite, or some by name, or some by position.
+        self._takes_all = loss.inputs if isinstance(loss, Composite) and inputs is None else None
+        self._by_name = dict(inputs) if isinstance(inputs, Mapping) else {}
+        self._by_position = (
+            None if isinstance(inputs, Mapping) or (loss is None and inputs is None) else self._positional("")
+        )
         self.optional = optional
         self.balanced = balanced
         self._bounds = bounds
@@ -94,10 +100,11 @@ class Term(nn.Module):
         Raises:
             TypeError: the call lacks an input and the term is not optional; the message names both.
         """
-        if isinstance(self.loss, Composite) and self.inputs is None:
-            return [], {keyword: call[keyword] for keyword in self.loss.inputs if keyword in call}
-        by_name = self.inputs if isinstance(self.inputs, Mapping) else {}
-        by_position = () if by_name else self._positional(name)
+        if self._takes_all is not None:
+            return [], {keyword: call[keyword] for keyword in self._takes_all if keyword in call}
+        by_name, by_position = self._by_name, self._by_position
+        if by_position is None:  # by name, or already computed and passed under the term's own name
+            by_position = () if by_name else (name,)
         missing = [k for k in (*by_position, *by_name.values()) if call.get(k) is None]
         if not missing:
             return [call[k] for k in by_position], {parameter: call[k] for parameter, k in by_name.items()}
@@ -114,7 +121,8 @@ class Term(nn.Module):
             TypeError: the loss did not return a tensor.
             ValueError: it returned more than one number.
         """
-        value = positional[0] if self.loss is None else self.loss(*positional, **named)
+        loss = self.loss
+        value = positional[0] if loss is None else loss(*positional, **named)
         if not isinstance(value, Tensor):
             raise TypeError(f"Term {name!r} must return a scalar tensor, found {type(value).__name__}.")
         if value.numel() != 1:

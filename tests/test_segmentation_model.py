@@ -147,6 +147,15 @@ def test_run_logs_every_part_of_the_loss_and_leaves_a_picture(tmp_path: Path) ->
     assert (tmp_path / "predictions.png").stat().st_size > 10_000
 
 
+def test_checkpoint_is_all_it_takes_to_predict(tmp_path: Path, generator) -> None:
+    model, run = segmenter(), trainer(tmp_path, max_epochs=1, limit_val_batches=0)
+    run.fit(model, scenes())
+    run.save_checkpoint(tmp_path / "model.ckpt")
+    image = torch.randint(256, (1, 3, 16, 16), generator=generator, dtype=torch.uint8)
+    loaded = Segmenter.load_from_checkpoint(tmp_path / "model.ckpt")
+    assert torch.equal(loaded.eval()(image), model.eval()(image))
+
+
 @pytest.mark.parametrize("count", [2, 11, 21])
 def test_class_colors_can_be_told_apart(count: int) -> None:
     colors = torch.from_numpy(class_colors(count))

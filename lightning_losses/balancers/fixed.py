@@ -28,7 +28,8 @@ class Fixed(Balancer):
 
     def forward(self, losses: Tensor, priors: Tensor, present: Present, probe: Probe | None) -> Balanced:
         """The priors, or their shares of the sum."""
-        return weighted_sum(losses, (priors / priors.sum() if self.normalize else priors)[present])
+        weights = priors / priors.sum() if self.normalize else priors
+        return weighted_sum(losses, weights if isinstance(present, slice) else weights[present])
 
     def extra_repr(self) -> str:
         """The arguments that are not the defaults."""

@@ -57,6 +57,7 @@ class Segmenter(LightningModule):
         ignore_index: int | None = None,
     ) -> None:
         super().__init__()
+        self.save_hyperparameters()  # so that `load_from_checkpoint` needs nothing but the file
         check_number("model.num_classes", num_classes, at_least=2)
         self.class_names = class_names or [f"class {index}" for index in range(num_classes)]
         if len(self.class_names) != num_classes:
