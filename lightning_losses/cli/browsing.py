@@ -18,7 +18,9 @@ def show_list() -> int:
     from rich.table import Table
 
     table = Table("recipe", "title", "sizes", "metric", "reference", "minutes", box=None)
-    for recipe in installed():
+    recipes = list(installed())
+    table.columns[0].min_width = max(len(recipe.name) for recipe in recipes)  # a name cut short cannot be typed
+    for recipe in recipes:
         values = load(recipe.file)
         reference = values.get("reference") or {}
         facts = [reference.get(key) for key in ("metric", "value", "minutes")]
