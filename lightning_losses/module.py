@@ -9,8 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from lightning_losses.balancers.base import Balancer
+from lightning_losses.balancers.branches import Branches
 from lightning_losses.balancers.fixed import Fixed
-from lightning_losses.balancers.probe import Probe, Shared, make_probe
+from lightning_losses.balancers.place import Shared, make_probe
+from lightning_losses.balancers.probe import Probe
 from lightning_losses.bounds import Bounds
 from lightning_losses.checks import check_choice, is_transforming, message, nearest
 from lightning_losses.group import Group
@@ -26,17 +28,19 @@ class LossModule(Composite):
 
     It replaces the line ``a * loss_1 + b * loss_2`` and nothing else: its value is a plain scalar tensor to return
     from `training_step`, so automatic optimization, accumulation, clipping, precision plugins and strategies stay
-    Lightning's. Every training call counts as one optimizer step unless `auto_step` is False. In evaluation mode, and
-    so in Lightning's sanity check, and inside transforms of torch.func, nothing is learnt from a batch. All state is in
-    `state_dict`.
+    Lightning's. In a Trainer, `lightning_losses.callbacks.LossModuleSteps` adds itself and says when an optimizer step
+    ends; elsewhere every training call ends one, unless `auto_step` is False and you call `step`. In evaluation mode,
+    and so in Lightning's sanity check, and inside transforms of torch.func, nothing is learnt from a batch. All state
+    is in `state_dict`.
 
     Args:
         terms: the terms by name. Anything callable stands for `Term` of it with weight 1.
         balancer: what sets the weights; default `Fixed()`, the terms' own.
         shared: where a balancer measures gradients, if the calls do not say it: the path of a module or parameter,
             looked up in the model given to `attach`.
-        auto_step: whether each training call ends an optimizer step; False if you call `step` yourself.
-        reference_batches: from how many first batches the data-dependent references of the bounds are estimated.
+        auto_step: whether each training call ends an optimizer step where no Trainer says when one ends; False if you
+            call `step` yourself.
+        reference_steps: from the data of how many first optimizer steps the references of the bounds are estimated.
         nonfinite: ``"raise"`` an error that names the term when a value is NaN or infinite, or ``"ignore"`` it.
 
     Raises:
@@ -64,7 +68,7 @@ class LossModule(Composite):
         *,
         shared: str | None = None,
         auto_step: bool = True,
-        reference_batches: int = 16,
+        reference_steps: int = 16,
         nonfinite: str = "raise",
     ) -> None:
         super().__init__()
@@ -78,10 +82,11 @@ class LossModule(Composite):
         self.balancer = Fixed() if balancer is None else balancer
         self.shared = shared
         self.auto_step = auto_step
-        self.reference_batches = reference_batches
+        self.reference_steps = reference_steps
         self.nonfinite = check_choice("nonfinite", nonfinite, ("raise", "ignore"))
+        self.scaler: torch.amp.GradScaler | None = None
         self.steps = 0
-        self.calls = 0
+        self.pending = False
         self._groups = self._make_groups()
         self._inputs = frozenset({SHARED}.union(*(term.keywords(name) for name, term in self._named.items())))
         self._report: Report | None = None
@@ -104,23 +109,50 @@ class LossModule(Composite):
         """
         call = self._name_arguments(args, kwargs)
         transforming = is_transforming()
-        learning = self.training and torch.is_grad_enabled() and not transforming
-        values = self._evaluate(call, learning and self.calls < self.reference_batches)
+        learning = self._learning()
+        values = self._evaluate(call, learning and self.steps < self.reference_steps)
         make_probe = partial(self._probe, call.get(SHARED)) if learning else None
         shares = [share for g in self._groups if (share := g.combine(values, self.steps, make_probe)) is not None]
         total = shares[0][0] if len(shares) == 1 else torch.stack([share for share, _ in shares]).sum()
         if not transforming:  # what a transform wraps must not outlive it
             self._report = Report(total.detach(), [part for _, part in shares], self._named)
         if learning:
-            self.calls += 1
+            self.pending = True
             if self.auto_step:
                 self.step()
         return total
 
     def step(self) -> None:
-        """End an optimizer step: the balancer and the schedules move on. Called by itself unless `auto_step=False`."""
+        """End an optimizer step: the balancer and the schedules move on by what was seen since the last."""
+        for term in self._named.values():
+            term.keep()
         self.balancer.step()
         self.steps += 1
+        self.pending = False
+
+    def discard(self) -> None:
+        """End an optimizer step that was not taken, after an overflow in float16: what was seen since is forgotten."""
+        for term in self._named.values():
+            term.discard()
+        self.balancer.discard()
+        self.pending = False
+
+    def branch(self, features: Tensor) -> Branches:
+        """The cheapest way to measure: a branch of the shared features for every term, to start its head from.
+
+        Pass the features of each branch to the head of its term, and the branches as `shared` of the call. The
+        gradients are then read off the ordinary backward, and no term's gradient is computed for itself. Every term
+        needs a head of its own; in evaluation mode a branch is just the features.
+
+        >>> import torch
+        >>> from lightning_losses import LossModule, balancers
+        >>> criterion = LossModule({"near": Term(), "far": Term()}, balancers.GradNorm(), auto_step=False)
+        >>> branches = criterion.branch(torch.ones(2, requires_grad=True))
+        >>> criterion(near=branches["near"].sum(), far=branches["far"].square().sum(), shared=branches).backward()
+        >>> criterion.step()
+        """
+        measured = self.balancer.needs_probe and self._learning()
+        return Branches(features, list(self._named), measured)
 
     def attach(self, model: nn.Module) -> "LossModule":
         """Tell where the path `shared` leads: a path of this model. The model does not become part of the loss.
@@ -132,6 +164,11 @@ class LossModule(Composite):
         if self.shared is not None:
             self._find_shared(self.shared)
         return self
+
+    @property
+    def is_attached(self) -> bool:
+        """Whether the model is known in which the path `shared` is looked up."""
+        return bool(self._root)
 
     @property
     def report(self) -> Report:
@@ -158,6 +195,9 @@ class LossModule(Composite):
         else:
             parts = [self._named[name].bounds().scaled(weight) for name, weight in self._report.weights.items()]
         return reduce(Bounds.plus, parts)
+
+    def _learning(self) -> bool:
+        return self.training and torch.is_grad_enabled() and not is_transforming()
 
     def _make_groups(self) -> list[Group]:
         """The balanced terms and, with the user's own weights, the rest."""
@@ -195,7 +235,17 @@ class LossModule(Composite):
         return values
 
     def _probe(self, shared: Shared | None, losses: Mapping[str, Tensor]) -> Probe:
-        return make_probe(self._find_shared(self.shared) if shared is None and self.shared else shared, losses)
+        if isinstance(shared, Branches):
+            if self.auto_step:
+                raise RuntimeError(
+                    "Branches are measured in the backward, so a training call cannot end the step: build the "
+                    "LossModule with auto_step=False and call its step() after optimizer.step(). In a Lightning "
+                    "Trainer the callback LossModuleSteps does so by itself."
+                )
+            if self.steps == 0:  # walking the graph costs little, but not nothing
+                shared.check(losses)
+        place = self._find_shared(self.shared) if shared is None and self.shared else shared
+        return make_probe(place, losses, self.scaler)
 
     def _find_shared(self, path: str) -> nn.Module | Tensor:
         if not self._root:
@@ -212,12 +262,12 @@ class LossModule(Composite):
         return places[path]
 
     def get_extra_state(self) -> dict[str, Any]:
-        """The counters of optimizer steps and of training calls."""
-        return {"steps": self.steps, "calls": self.calls}
+        """The number of optimizer steps."""
+        return {"steps": self.steps}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
         """Restore what `get_extra_state` returned."""
-        self.steps, self.calls = state["steps"], state["calls"]
+        self.steps = state["steps"]
 
     def __repr__(self) -> str:
         balancer = "" if repr(self.balancer) == "Fixed()" else f", balanced by {self.balancer!r}"

@@ -87,6 +87,7 @@ class Term(nn.Module):
         self.balanced = balanced
         self._bounds = bounds
         self._statistics = torch.empty(0)
+        self._observed = torch.empty(0)
 
     def keywords(self, name: str) -> frozenset[str]:
         """The keywords of the call that this term, called `name`, takes."""
@@ -132,17 +133,25 @@ class Term(nn.Module):
         return at_least_float32(value if value.ndim == 0 else value.reshape(()))
 
     def observe(self, positional: Sequence[Any], named: Mapping[str, Any]) -> None:
-        """Let the data of one more batch speak for the reference of the bounds."""
+        """Let the data of one more batch speak for the reference of the bounds; for good, once they are kept."""
         if self._bounds is None and isinstance(self.loss, Loss):
-            seen = self.loss.statistics(*positional, **named)
-            self._statistics = seen + self._statistics.to(seen.device) if self._statistics.numel() else seen
+            self._observed = _plus(self._observed, self.loss.statistics(*positional, **named))
+
+    def keep(self) -> None:
+        """Keep what was observed since the last optimizer step."""
+        self._statistics = _plus(self._statistics, self._observed)
+        self.discard()
+
+    def discard(self) -> None:
+        """Forget what was observed since the last optimizer step."""
+        self._observed = torch.empty(0)
 
     def bounds(self) -> Bounds:
         """The range of the loss; without any knowledge the whole real line."""
         if self._bounds is not None:
             return self._bounds
         if isinstance(self.loss, Loss):
-            return self.loss.bounds(self._statistics)
+            return self.loss.bounds(_plus(self._statistics, self._observed))
         return self.loss.bounds() if isinstance(self.loss, Composite) else Bounds(-math.inf, math.inf)
 
     def formula(self, name: str) -> str:
@@ -172,3 +181,10 @@ class Term(nn.Module):
         if isinstance(self.loss, Composite):
             return sorted(self.loss.inputs - {"shared"})
         return ("input", "target") if self.loss is not None else (name,)
+
+
+def _plus(sums: Tensor, more: Tensor) -> Tensor:
+    """The sum of two vectors of statistics, either of which may still be empty."""
+    if not sums.numel() or not more.numel():
+        return more if more.numel() else sums
+    return sums.to(more.device) + more

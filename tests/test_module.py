@@ -135,7 +135,7 @@ def test_normalised_values_are_one_minus_r_squared(pair) -> None:
 
 
 def test_the_reference_is_learnt_from_the_first_training_batches_only() -> None:
-    criterion = LossModule({"fit": MSE()}, reference_batches=2)
+    criterion = LossModule({"fit": MSE()}, reference_steps=2)
     batches = [torch.tensor([0.0, 2.0]), torch.tensor([10.0, 12.0]), torch.tensor([1e6, -1e6])]
     criterion.eval()
     criterion(batches[2], batches[2])

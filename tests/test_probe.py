@@ -6,7 +6,7 @@ from torch import nn
 
 from lightning_losses import LossModule, Term
 from lightning_losses.balancers import FeatureProbe, GradNorm, ParameterProbe
-from lightning_losses.balancers.probe import make_probe
+from lightning_losses.balancers.place import make_probe
 
 
 @pytest.fixture

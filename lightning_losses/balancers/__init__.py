@@ -1,6 +1,7 @@
 """Methods that weigh the terms of a composed loss, one a file."""
 
 from lightning_losses.balancers.base import Balanced, Balancer, weighted_sum
+from lightning_losses.balancers.branches import Branches
 from lightning_losses.balancers.dwa import DynamicWeightAverage
 from lightning_losses.balancers.fixed import Fixed
 from lightning_losses.balancers.gradnorm import GradNorm, gradnorm_gradient
@@ -12,6 +13,7 @@ from lightning_losses.balancers.uncertainty import Uncertainty
 __all__ = [
     "Balanced",
     "Balancer",
+    "Branches",
     "DynamicWeightAverage",
     "FeatureProbe",
     "Fixed",

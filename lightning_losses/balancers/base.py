@@ -72,12 +72,17 @@ class Balancer(nn.Module, ABC):
     def step(self) -> None:
         """Close an optimizer step: turn what was measured in it into the next step's weights."""
 
+    def discard(self) -> None:
+        """Forget what was measured since the last step, because the optimizer did not take it (an overflow)."""
+
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Balancer":
         # A model that is cast to half precision keeps its balancer's statistics in single precision.
-        dtypes = {name: buffer.dtype for name, buffer in self.named_buffers(recurse=False)}
+        before = dict(self.named_buffers(recurse=False))
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        for name, dtype in dtypes.items():
-            self.register_buffer(name, self.get_buffer(name).to(dtype))
+        for name, old in before.items():
+            new = self.get_buffer(name)
+            if new.dtype != torch.promote_types(old.dtype, new.dtype):
+                self.register_buffer(name, old.to(new.device))
         return self
 
     def _buffer(self, name: str, value: Any) -> None:

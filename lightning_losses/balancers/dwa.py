@@ -80,6 +80,10 @@ class DynamicWeightAverage(Balancer):
             self.loss_sum.zero_()
             self.loss_count.zero_()
 
+    def discard(self) -> None:
+        """Forget the losses and gradients since the last step."""
+        self.window.discard()
+
     def get_extra_state(self) -> dict[str, Any]:
         """The number of steps taken."""
         return {"steps": self.steps}

@@ -209,6 +209,10 @@ class GradNorm(Balancer):
                     stacklevel=2,
                 )
 
+    def discard(self) -> None:
+        """Forget the losses and gradients since the last step."""
+        self.window.discard()
+
     def get_extra_state(self) -> dict[str, Any]:
         """The number of steps taken."""
         return {"steps": self.steps}

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from lightning_losses.balancers.base import Balanced, Balancer, Present, weighted_sum
 from lightning_losses.balancers.probe import Probe
-from lightning_losses.balancers.window import Window
+from lightning_losses.balancers.window import Measurement, Window
 from lightning_losses.checks import check_choice, check_number, message
 
 
@@ -29,15 +29,21 @@ class Gramian(Balancer):
     A method may draw random numbers (PCGrad's order of tasks). It draws them from a generator seeded by the step, so
     that ranks agree and a resumed run repeats them.
 
+    The weights of a batch are those of its own Gramian, over all ranks. Micro-batches of one optimizer step cannot know
+    theirs, because it is complete only with the last of them; ``lagged=True`` weighs a step by the Gramian of the one
+    before, as GradNorm does, and then accumulation changes nothing.
+
     Args:
         weighting: from a symmetric positive semi-definite [T, T] tensor to T weights.
         takes: ``"gramian"``, or ``"matrix"`` for a method written on the Jacobian that depends on it only through G,
             as Nash-MTL does: it receives the square root of G, whose Gramian is G.
         update_every: measure at every n-th optimizer step only, and keep the weights in between.
+        lagged: whether a step is weighed by the Gramian of the step before.
 
     Raises:
         TypeError: `weighting` cannot be called.
-        ValueError: it returned something else than T weights.
+        ValueError: it returned something else than T weights, or gradients are measured in branches, which show none
+            before the backward.
 
     >>> import torch
     >>> from lightning_losses import LossModule, losses
@@ -53,7 +59,11 @@ class Gramian(Balancer):
     weights: Tensor
 
     def __init__(
-        self, weighting: nn.Module | Callable[[Tensor], Tensor], takes: str = "gramian", update_every: int = 1
+        self,
+        weighting: nn.Module | Callable[[Tensor], Tensor],
+        takes: str = "gramian",
+        update_every: int = 1,
+        lagged: bool = False,
     ) -> None:
         super().__init__()
         if not callable(weighting):
@@ -61,41 +71,58 @@ class Gramian(Balancer):
         self.weighting = weighting
         self.takes = check_choice("takes", takes, ("gramian", "matrix"))
         self.update_every = int(check_number("update_every", update_every, at_least=1))
+        self.lagged = lagged
         self.steps = 0
+        self.priors = torch.empty(0)
+        self._next: Tensor | None = None
 
     def bind(self, names: Sequence[str], priors: Sequence[float]) -> None:
         """Start at the user's weights."""
         super().bind(names, priors)
+        self.window = Window(len(names), pairwise=True)
         self._buffer("weights", torch.ones(len(names)))
 
     def forward(self, losses: Tensor, priors: Tensor, present: Present, probe: Probe | None) -> Balanced:
-        """Weights of this very batch's Gramian, over all ranks."""
+        """The weights of this batch's Gramian over all ranks, or if lagged of the last step's."""
+        weights = self.weights
         if probe is not None and self.steps % self.update_every == 0:
-            window = Window(len(self.names), pairwise=True)
-            window.add(losses, present, probe)
-            measurement = window.close()
-            assert measurement is not None  # one batch was added
-            assert measurement.products is not None  # with a probe
-            self._update(measurement.products, priors, present)
-        return weighted_sum(losses, (priors * self.weights.to(losses.dtype))[present])
-
-    def step(self) -> None:
-        """Count the step."""
-        self.steps += 1
+            self.priors = priors
+            self.window.add(losses, present, probe)
+            if not self.lagged:
+                weights = self._next = self._weigh(self.window.close())
+        return weighted_sum(losses, (priors * weights.to(losses.dtype))[present])
 
     @torch.no_grad()
-    def _update(self, gramian: Tensor, priors: Tensor, present: Present) -> None:
-        scaled = (gramian * torch.outer(priors, priors).float())[present]
-        scaled = scaled if isinstance(present, slice) else scaled[:, present]
-        scaled = scaled.double().cpu()  # the methods solve small problems on the host
-        if not scaled.isfinite().all():  # an overflow in float16: keep the last weights
-            return
+    def step(self) -> None:
+        """Keep the weights that the step has shown, and count it."""
+        if self.lagged:
+            self._next = self._weigh(self.window.close())
+        if self._next is not None:
+            self.weights.copy_(self._next)
+        self._next = None
+        self.steps += 1
+
+    def discard(self) -> None:
+        """Forget the Gramian since the last step."""
+        self.window.discard()
+        self._next = None
+
+    @torch.no_grad()
+    def _weigh(self, measurement: Measurement | None) -> Tensor:
+        """What the method makes of a Gramian; the weights as they are where there is none."""
+        if measurement is None or measurement.products is None:
+            return self.weights
+        seen = measurement.seen.nonzero().flatten().cpu()
+        gramian = measurement.products * torch.outer(self.priors, self.priors)
+        gramian = gramian.double().cpu()[seen][:, seen]  # the methods solve small problems on the host
+        if not gramian.isfinite().all():  # an overflow in float16: keep the last weights
+            return self.weights
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.steps)
-            weights = self.weighting(scaled if self.takes == "gramian" else _square_root(scaled))
-        if not isinstance(weights, Tensor) or weights.shape != (len(scaled),):
-            raise ValueError(f"`weighting` must return {len(scaled)} weights, one a term, found {weights!r}.")
-        self.weights[present] = weights.to(self.weights)
+            found = self.weighting(gramian if self.takes == "gramian" else _square_root(gramian))
+        if not isinstance(found, Tensor) or found.shape != seen.shape:
+            raise ValueError(f"`weighting` must return {len(seen)} weights, one a term, found {found!r}.")
+        return self.weights.index_copy(0, seen.to(self.weights.device), found.to(self.weights))
 
     def get_extra_state(self) -> dict[str, Any]:
         """The number of steps taken."""

@@ -1,7 +1,7 @@
 r"""Measuring the gradients of several losses at the place that they share.
 
-Everything is first order, in float32, and taken before the ordinary backward, which finds its graph untouched. What is
-measured travels as sums that add over micro-batches and ranks:
+Everything is first order, in float32 or wider, and taken before the ordinary backward, which finds its graph
+untouched. What is measured travels as sums that add over micro-batches and ranks:
 
 - at **features**, the rows of micro-batches and ranks are disjoint, so the inner products of the gradients of the
   averaged loss are :math:`\langle g_i, g_j\rangle = \frac{1}{(NA)^2} \sum_{r,a} \langle g_i^{ra}, g_j^{ra}\rangle`;
@@ -14,13 +14,14 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+from lightning_losses.numerics import at_least_float32
 
 HALF_PRECISION_SCALE = 2.0**16
 """Loss scale for features in float16, whose gradients would underflow below 6e-8; what overflows is skipped."""
-
-Shared = Tensor | nn.Module | Sequence[Tensor]
-"""Where gradients are measured: features (a tensor or several), a parameter or several, or a module's parameters."""
+SCALER_MARGIN = 2.0**-4
+"""Of a GradScaler's scale, which suits the weighted and accumulated total: a single term's gradient may be larger."""
 
 
 class Probe(ABC):
@@ -30,14 +31,18 @@ class Probe(ABC):
         tensors: the shared tensors.
         losses: the losses by name, each with a graph of its own: out of a stacked tensor every gradient would travel
             through all of them.
+        scaler: the GradScaler of the training, if it has one: float16 gradients are taken in its range.
     """
 
     sums_are_products: ClassVar[bool]
     """Whether what adds is the inner products themselves, [T, T], or rows of which they are to be taken."""
 
-    def __init__(self, tensors: Sequence[Tensor], losses: Mapping[str, Tensor]) -> None:
+    def __init__(
+        self, tensors: Sequence[Tensor], losses: Mapping[str, Tensor], scaler: torch.amp.GradScaler | None = None
+    ) -> None:
         self.tensors = tensors
         self.losses = losses
+        self.scaler = scaler
 
     @abstractmethod
     def sums(self, pairwise: bool) -> Tensor:
@@ -59,24 +64,26 @@ class Probe(ABC):
         """
 
     def gradient(self, name: str) -> list[Tensor]:
-        """The gradient of one loss at each shared tensor, in float32.
+        """The gradient of one loss at each shared tensor, in float32 or wider.
 
         Raises:
             ValueError: the loss does not depend on any of them; the message names the term.
         """
-        scale = HALF_PRECISION_SCALE if any(t.dtype == torch.float16 for t in self.tensors) else 1.0
-        loss = self.losses[name] if scale == 1.0 else self.losses[name] * scale
+        scale = self._scale() if any(t.dtype == torch.float16 for t in self.tensors) else None
+        loss = self.losses[name] if scale is None else self.losses[name] * scale
         gradients: Sequence[Tensor | None] = [None]
         if loss.requires_grad:
             gradients = torch.autograd.grad(loss, self.tensors, retain_graph=True, allow_unused=True)
         if all(g is None for g in gradients):
-            raise ValueError(
-                f"Term {name!r} does not reach the shared tensor, so its gradient there cannot be balanced. "
-                "Pass `shared` features that the term's inputs are computed from (and outside of a compiled region), "
-                "or take the term out of the balance with Term(..., balanced=False)."
-            )
+            raise ValueError(unreached(name))
         found = [torch.zeros_like(t) if g is None else g for g, t in zip(gradients, self.tensors, strict=True)]
-        return [g.float() if scale == 1.0 else g.float() / scale for g in found]
+        return [at_least_float32(g) if scale is None else at_least_float32(g) / scale for g in found]
+
+    def _scale(self) -> Tensor | float:
+        """Powers of two, so that multiplying and dividing by them is exact."""
+        if self.scaler is None or not self.scaler.is_enabled():
+            return HALF_PRECISION_SCALE
+        return self.scaler.scale(torch.full((), SCALER_MARGIN, device=self.tensors[0].device))
 
 
 class FeatureProbe(Probe):
@@ -113,27 +120,13 @@ class ParameterProbe(Probe):
         return mean @ mean.T if pairwise else mean.square().sum(1)
 
 
-def make_probe(shared: Shared | None, losses: Mapping[str, Tensor]) -> Probe:
-    """The probe that fits the place.
-
-    Raises:
-        ValueError: there is nothing to measure at: no `shared`, no parameter in it, or no gradient asked of it.
-    """
-    if shared is None:
-        raise ValueError(
-            "The balancer measures gradients, so training calls need `shared`: the features that all terms are "
-            "computed from, as in criterion(logits, target, shared=features), or a path, as in "
-            "LossModule(..., shared='net.neck')."
-        )
-    tensors = list(shared.parameters()) if isinstance(shared, nn.Module) else shared
-    tensors = [tensors] if isinstance(tensors, Tensor) else list(tensors)
-    if not all(isinstance(t, Tensor) for t in tensors):
-        raise TypeError("`shared` must be a tensor, several tensors or a module.")
-    tensors = [t for t in tensors if t.requires_grad]
-    if not tensors:
-        raise ValueError("`shared` must hold a tensor that requires a gradient, found none. Is it detached or frozen?")
-    kind = ParameterProbe if isinstance(tensors[0], nn.Parameter) else FeatureProbe
-    return kind(tensors, losses)
+def unreached(name: str) -> str:
+    """What is wrong with a term that has no gradient at the shared place."""
+    return (
+        f"Term {name!r} does not reach the shared tensor, so its gradient there cannot be balanced. "
+        "Pass `shared` features that the term's inputs are computed from (and outside of a compiled region), "
+        "or take the term out of the balance with Term(..., balanced=False)."
+    )
 
 
 def _squared_norm(gradients: Sequence[Tensor]) -> Tensor:

@@ -6,9 +6,10 @@ import torch
 from torch import Tensor
 
 from lightning_losses.balancers.base import Present
+from lightning_losses.balancers.branches import BackwardProbe
 from lightning_losses.balancers.probe import Probe
 from lightning_losses.distributed import sum_over_ranks, world_size
-from lightning_losses.numerics import safe_divide
+from lightning_losses.numerics import at_least_float32, safe_divide
 
 
 @dataclass(frozen=True)
@@ -40,29 +41,44 @@ class Window:
     def __init__(self, terms: int, pairwise: bool = False) -> None:
         self.terms = terms
         self.pairwise = pairwise
-        self._empty()
+        self.discard()
 
-    def _empty(self) -> None:
+    def discard(self) -> None:
+        """Forget what was added since the last step."""
         self._micro_batches = 0
         self._losses_and_counts: Tensor | None = None
         self._gradients: Tensor | None = None
         self._probe: type[Probe] | None = None
+        self._expected: tuple[BackwardProbe, Present] | None = None
 
     def add(self, losses: Tensor, present: Present, probe: Probe | None) -> None:
         """Add one micro-batch: its losses and, where a probe is given, their gradients."""
-        values = torch.stack([losses.detach().float(), torch.ones_like(losses, dtype=torch.float32)])
-        values = _spread(values, present, self.terms, dim=1)
+        self._collect()
+        losses = at_least_float32(losses.detach())
+        values = _spread(torch.stack([losses, torch.ones_like(losses)]), present, self.terms, dim=1)
         self._losses_and_counts = values if self._losses_and_counts is None else self._losses_and_counts + values
+        if isinstance(probe, BackwardProbe):
+            self._expected = probe, present
+        elif probe is not None:
+            self._add_gradients(probe, present)
+
+    def _collect(self) -> None:
+        """Take in what the backward of the last micro-batch has shown."""
+        if self._expected is not None and self._expected[0].has_passed:
+            self._add_gradients(*self._expected)
+        self._expected = None
+
+    def _add_gradients(self, probe: Probe, present: Present) -> None:
+        sums = _spread(probe.sums(self.pairwise), present, self.terms, dim=0)
+        if self.pairwise and probe.sums_are_products:
+            sums = _spread(sums, present, self.terms, dim=1)
+        self._gradients = sums if self._gradients is None else self._gradients + sums
         self._micro_batches += 1
-        if probe is not None:
-            sums = _spread(probe.sums(self.pairwise), present, self.terms, dim=0)
-            if self.pairwise and probe.sums_are_products:
-                sums = _spread(sums, present, self.terms, dim=1)
-            self._gradients = sums if self._gradients is None else self._gradients + sums
-            self._probe = type(probe)
+        self._probe = type(probe)
 
     def close(self) -> Measurement | None:
         """The measurement of the step, the same on every rank; None if nothing was added."""
+        self._collect()
         if self._losses_and_counts is None:
             return None
         sums, counts = sum_over_ranks(self._losses_and_counts)
@@ -70,7 +86,7 @@ class Window:
         if self._gradients is not None and self._probe is not None:
             parts = self._micro_batches * world_size()
             products = self._probe.products(sum_over_ranks(self._gradients), parts, self.pairwise)
-        self._empty()
+        self.discard()
         return Measurement(safe_divide(sums, counts), counts > 0, products)
 
 

@@ -1,0 +1,88 @@
+"""The cells of the matrix, and which of them are refused."""
+
+import itertools
+from dataclasses import dataclass
+
+BALANCERS = {
+    "fixed": "Fixed, with a schedule",
+    "gradnorm-features": "GradNorm, `shared=features`",
+    "gradnorm-branches": "GradNorm, `criterion.branch(features)`",
+    "gradnorm-parameters": "GradNorm, `shared='neck'` (parameters)",
+    "uncertainty": "Uncertainty",
+    "dwa": "DynamicWeightAverage",
+    "upgrad": "Gramian(UPGradWeighting())",
+    "upgrad-lagged": "Gramian(UPGradWeighting(), lagged=True)",
+    "imtlg": "Gramian(IMTLGWeighting())",
+    "imtlg-lagged": "Gramian(IMTLGWeighting(), lagged=True)",
+}
+STRATEGIES = {
+    "single": "one process",
+    "ddp": "DDP",
+    "ddp-unused": "DDP, find unused",
+    "fsdp2": "FSDP2 (ModelParallelStrategy)",
+    "ddp-static": "DDP, static graph",
+}
+PRECISIONS = ("32", "64-true", "bf16-mixed", "16-mixed")
+COMPILED = ("eager", "compiled", "whole")  # whole: torch.compile of the LightningModule
+ACCUMULATE = (1, 4)
+
+MEASURES = ("gradnorm", "upgrad", "imtlg")
+AT_ONCE = ("upgrad", "imtlg")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One way to train."""
+
+    balancer: str
+    strategy: str = "single"
+    precision: str = "32"
+    accumulate: int = 1
+    compiled: str = "eager"
+
+    @property
+    def ranks(self) -> int:
+        return 1 if self.strategy == "single" else 2
+
+    @property
+    def id(self) -> str:
+        return f"{self.balancer}, {self.strategy}, {self.precision}, accumulate {self.accumulate}, {self.compiled}"
+
+    @property
+    def reference(self) -> "Cell":
+        """One process, the whole batch at once, eager, in full precision."""
+        return Cell(self.balancer, precision="64-true" if self.precision == "64-true" else "32")
+
+    @property
+    def measures(self) -> bool:
+        return self.balancer.startswith(MEASURES)
+
+    @property
+    def refusal(self) -> str | None:
+        """What the error must name, where the cell cannot work."""
+        if self.balancer in AT_ONCE and self.accumulate > 1:
+            return "accumulate_grad_batches=4.*lagged=True"
+        if self.measures and self.strategy == "ddp-static":
+            return "static_graph=True.*leave static_graph out"
+        if self.balancer == "gradnorm-parameters" and self.strategy == "fsdp2":
+            return "ModelParallelStrategy and shared='neck'.*shared=features"
+        if self.measures and self.compiled == "whole":
+            return "torch.compile of the whole LightningModule.*compile trunk and heads"
+        return None
+
+
+def _is_tested(cell: Cell) -> bool:
+    if cell.strategy == "ddp-static":  # what it is refused for is all there is to test
+        return cell.measures and cell == Cell(cell.balancer, "ddp-static")
+    if cell.compiled == "whole":  # one cell a strategy shows whether it is refused or works
+        return cell.precision == "32" and cell.accumulate == 1 and cell.strategy != "fsdp2"  # Lightning refuses that
+    if cell.precision == "64-true":  # Lightning's ModelParallelStrategy has none
+        return cell.compiled == "eager" and cell.strategy != "fsdp2"
+    return True
+
+
+CELLS = [
+    cell
+    for values in itertools.product(BALANCERS, STRATEGIES, PRECISIONS, ACCUMULATE, COMPILED)
+    if _is_tested(cell := Cell(*values))
+]

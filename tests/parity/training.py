@@ -1,0 +1,179 @@
+"""A small multi-task training, the same data in every cell however they are cut into ranks and micro-batches."""
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.plugins.precision import MixedPrecision
+from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy
+from torch import Tensor, nn
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import DTensor
+from torch.utils.data import DataLoader
+from torchjd.aggregation import IMTLGWeighting, UPGradWeighting
+
+from lightning_losses import LossModule, Term
+from lightning_losses.balancers import Balancer, DynamicWeightAverage, Fixed, GradNorm, Gramian, Uncertainty
+from lightning_losses.losses import MSE, CrossEntropy, SmoothL1
+from lightning_losses.schedules import Linear
+from parity.cells import Cell
+
+STEPS, BATCH = 4, 16
+Record = dict[str, Tensor]
+
+
+def make_balancer(name: str) -> Balancer:
+    makers = {"gradnorm": lambda: GradNorm(initial_steps=2), "dwa": lambda: DynamicWeightAverage(period=1)}
+    makers |= {"fixed": Fixed, "uncertainty": Uncertainty}
+    kind, _, variant = name.partition("-")
+    if kind in makers:
+        return makers[kind]()
+    weighting = {"upgrad": UPGradWeighting, "imtlg": IMTLGWeighting}[kind]()
+    return Gramian(weighting, lagged=variant == "lagged")
+
+
+class Model(L.LightningModule):
+    """A trunk, a last shared layer, and three heads."""
+
+    def __init__(self, cell: Cell) -> None:
+        super().__init__()
+        torch.manual_seed(3)
+        self.cell = cell
+        self.trunk, self.neck = nn.Sequential(nn.Linear(6, 12), nn.Tanh()), nn.Linear(12, 8)
+        self.heads = nn.ModuleDict({"kind": nn.Linear(8, 4), "size": nn.Linear(8, 2), "place": nn.Linear(8, 3)})
+        self.unused = nn.Linear(2, 2) if cell.strategy == "ddp-unused" else None
+        first = Linear(start=1.0, end=3.0, steps=STEPS) if cell.balancer == "fixed" else 2.0
+        self.criterion = LossModule(
+            {
+                "kind": Term(CrossEntropy(), weight=first, inputs=["kind", "label"]),
+                "size": Term(MSE(), inputs=["size", "extent"]),
+                "place": Term(SmoothL1(), inputs=["place", "position"]),
+            },
+            balancer=make_balancer(cell.balancer),
+            shared="neck" if cell.balancer.endswith("parameters") else None,
+        )
+
+    def configure_model(self) -> None:
+        parts = (self.trunk, self.neck, *self.heads.values())
+        if isinstance(self.trainer.strategy, ModelParallelStrategy):
+            for part in parts:
+                fully_shard(part, mesh=self.device_mesh["data_parallel"])
+        if self.cell.compiled == "compiled":
+            for part in parts:
+                part.compile(backend="aot_eager")
+
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
+        features = torch.tanh(self.neck(self.trunk(batch["image"])))
+        place = {"shared": features} if self.cell.measures and self.criterion.shared is None else {}
+        if self.cell.balancer.endswith("branches"):
+            place["shared"] = branches = self.criterion.branch(features)
+        else:
+            branches = dict.fromkeys(self.heads, features)
+        outputs = {name: head(branches[name]) for name, head in self.heads.items()}
+        return self.criterion(**outputs, **{k: v for k, v in batch.items() if k != "image"}, **place)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=0.05, momentum=0.9)
+
+
+class Recorder(L.Callback):
+    """What every optimizer step saw: mean losses, weights and gradients of the global batch."""
+
+    def __init__(self) -> None:
+        self.record: Record = {}
+        self.losses: list[Tensor] = []
+
+    def on_before_optimizer_step(self, trainer: L.Trainer, model: Model, optimizer: Any) -> None:
+        step = trainer.global_step
+        for name, parameter in model.named_parameters():
+            if parameter.grad is not None:
+                self.record[f"step {step}: gradient of {name}"] = full(parameter.grad).clone()
+
+    def on_train_batch_end(self, trainer: L.Trainer, model: Model, *args: Any) -> None:
+        self.losses.append(torch.stack(list(model.criterion.report.raw.values())))
+        if len(self.losses) == model.cell.accumulate:
+            mean = torch.stack(self.losses).mean(0)
+            self.losses = []
+            if model.cell.ranks > 1:
+                torch.distributed.all_reduce(mean)
+            self.record[f"step {trainer.global_step}: losses"] = mean / model.cell.ranks
+            weights = torch.stack(list(model.criterion.report.weights.values()))
+            self.record[f"step {trainer.global_step}: weights"] = weights
+
+    def on_fit_end(self, trainer: L.Trainer, model: Model) -> None:
+        for name, value in model.state_dict().items():
+            for key, leaf in (value if isinstance(value, dict) else {"": value}).items():
+                self.record[f"end: {name} {key}".strip()] = full(torch.as_tensor(leaf)).clone()
+
+
+def full(tensor: Tensor) -> Tensor:
+    return (tensor.full_tensor() if isinstance(tensor, DTensor) else tensor).detach()
+
+
+def batches(cell: Cell, rank: int) -> list[dict[str, Tensor]]:
+    """This rank's micro-batches."""
+    generator = torch.Generator().manual_seed(7)
+    found = []
+    for _ in range(STEPS):
+        image = torch.randn(BATCH, 6, generator=generator, dtype=torch.float64)
+        batch = {
+            "image": image,
+            "label": (image[:, :2] > 0).long() @ torch.tensor([1, 2]),
+            "extent": 5 * image[:, 2:4] + torch.randn(BATCH, 2, generator=generator, dtype=torch.float64),
+            "position": image[:, 3:].square(),
+        }
+        if cell.precision != "64-true":
+            batch = {key: value if key == "label" else value.float() for key, value in batch.items()}
+        for a in range(cell.accumulate):
+            found.append({k: v.chunk(cell.accumulate)[a].chunk(cell.ranks)[rank] for k, v in batch.items()})
+    return found
+
+
+def strategy(cell: Cell) -> Any:
+    return {
+        "single": "auto",
+        "ddp": DDPStrategy(),
+        "ddp-unused": DDPStrategy(find_unused_parameters=True),
+        "ddp-static": DDPStrategy(static_graph=True),
+        "fsdp2": ModelParallelStrategy(data_parallel_size=2, tensor_parallel_size=1),
+    }[cell.strategy]
+
+
+def precision(cell: Cell) -> dict[str, Any]:
+    if cell.precision != "16-mixed":
+        return {"precision": cell.precision}
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**12)  # Lightning would take bfloat16 on the CPU
+    return {"plugins": [MixedPrecision("16-mixed", "cpu", scaler)]}
+
+
+def train(cell: Cell, rank: int, folder: Path) -> Record:
+    """What the cell's training comes to, on this rank.
+
+    Raises:
+        ValueError: the cell is refused.
+    """
+    torch._dynamo.reset()
+    recorder = Recorder()
+    with quiet():
+        trainer = L.Trainer(
+            accelerator="cpu", devices=cell.ranks, strategy=strategy(cell), accumulate_grad_batches=cell.accumulate,
+            max_epochs=1, callbacks=[recorder], default_root_dir=folder, logger=False, enable_checkpointing=False,
+            enable_progress_bar=False, enable_model_summary=False, use_distributed_sampler=False, **precision(cell),
+        )  # fmt: skip
+        model = Model(cell)
+        wrapped = torch.compile(model, backend="aot_eager") if cell.compiled == "whole" else model
+        trainer.fit(wrapped, DataLoader(batches(cell, rank), batch_size=None))
+    return recorder.record
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+        yield
