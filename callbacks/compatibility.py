@@ -29,16 +29,25 @@ def check_compatible(trainer: Trainer, model: LightningModule) -> None:
         IncompatibleError: the message names the balancer, what it meets, and what to do instead.
     """
     for criterion in loss_modules(model):
-        balancer = criterion.balancer
-        if isinstance(balancer, Gramian) and not balancer.lagged and _accumulates(trainer):
-            _refuse(
-                criterion,
-                f"accumulate_grad_batches={trainer.accumulate_grad_batches}",
-                "it weighs a batch by its own gradients, which are complete only with the last micro-batch",
-                "take Gramian(..., lagged=True), which uses those of the step before",
-            )
-        if balancer.needs_probe:
+        check_accumulation(criterion, _micro_batches(trainer), "accumulate_grad_batches")
+        if criterion.balancer.needs_probe:
             _check_probe(trainer, model, criterion)
+
+
+def check_accumulation(criterion: LossModule, micro_batches: int, parameter: str) -> None:
+    """Refuse weights that would have to be known before the last micro-batch is.
+
+    Raises:
+        IncompatibleError: the message names the balancer and `parameter`, which asks for the accumulation.
+    """
+    balancer = criterion.balancer
+    if isinstance(balancer, Gramian) and not balancer.lagged and micro_batches > 1:
+        _refuse(
+            criterion,
+            f"{parameter}={micro_batches}",
+            "it weighs a batch by its own gradients, which are complete only with the last micro-batch",
+            "take Gramian(..., lagged=True), which uses those of the step before",
+        )
 
 
 def _check_probe(trainer: Trainer, model: LightningModule, criterion: LossModule) -> None:
@@ -83,10 +92,11 @@ def _check_probe(trainer: Trainer, model: LightningModule, criterion: LossModule
         )
 
 
-def _accumulates(trainer: Trainer) -> bool:
+def _micro_batches(trainer: Trainer) -> int:
+    """The most that ever make an optimizer step."""
     callbacks = trainer.callbacks  # type: ignore[attr-defined]
     schedules = [c.scheduling for c in callbacks if isinstance(c, GradientAccumulationScheduler)]
-    return max([trainer.accumulate_grad_batches, *(n for schedule in schedules for n in schedule.values())]) > 1
+    return max([trainer.accumulate_grad_batches, *(n for schedule in schedules for n in schedule.values())])
 
 
 def _refuse(criterion: LossModule, what: str, why: str, instead: str) -> None:

@@ -3,6 +3,8 @@
 import warnings
 from typing import Any
 
+import torch
+import torch._functorch.config
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.plugins.precision import MixedPrecision
 from lightning.pytorch.strategies import ModelParallelStrategy
@@ -41,6 +43,8 @@ class LossModuleSteps(Callback):
             check_compatible(trainer, pl_module)
             for criterion in loss_modules(pl_module):
                 _shard(trainer, criterion)
+                if criterion.balancer.needs_probe:  # compiled heads are differentiated twice: by the probe, by the step
+                    torch._functorch.config.donated_buffer = False
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take over the steps; modules and strategy are complete by now."""
@@ -77,13 +81,22 @@ class LossModuleSteps(Callback):
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Give the LossModules back."""
+        self._give_back()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Give the LossModules back, and forget the step that was not finished."""
         for criterion in self._taken:
-            criterion.auto_step = True
-        self._taken, self._stepped = [], []
+            criterion.discard()
+        self._give_back()
 
     def release(self, criterion: LossModule) -> None:
         """Leave the steps of one LossModule to the caller."""
         self._stepped = [other for other in self._stepped if other is not criterion]
+
+    def _give_back(self) -> None:
+        for criterion in self._taken:
+            criterion.auto_step = True
+        self._taken, self._stepped = [], []
 
     def _is_first(self, trainer: Trainer) -> bool:
         """Whether no other of its kind, one that the user added by hand, does the work."""

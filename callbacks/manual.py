@@ -7,6 +7,7 @@ from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor
 
+from lightning_losses.callbacks.compatibility import check_accumulation
 from lightning_losses.callbacks.loss_module_steps import LossModuleSteps, loss_scale
 from lightning_losses.checks import check_number
 from lightning_losses.module import LossModule
@@ -50,10 +51,12 @@ def manual_step(
 
     Raises:
         ValueError: `accumulate` or `clip_norm` out of its range.
+        IncompatibleError: the balancer cannot weigh micro-batches.
     """
     accumulate = int(check_number("accumulate", accumulate, at_least=1))
     trainer = model.trainer
     if criterion is not None:
+        check_accumulation(criterion, accumulate, "accumulate")
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(callback, LossModuleSteps):
                 callback.release(criterion)

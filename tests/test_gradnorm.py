@@ -282,3 +282,12 @@ def test_a_loss_that_is_not_above_zero_is_named(value: float) -> None:
     features = torch.ones(1, requires_grad=True)
     with pytest.raises(ValueError, match=rf"'bad' must be above 0.*found {value:g} at step 0"):
         criterion(good=features.sum(), bad=value * features.sum(), shared=features)
+
+
+def test_gradients_that_are_never_usable_are_warned_of() -> None:
+    criterion = LossModule({"a": Term(), "b": Term()}, balancer=GradNorm())
+    features = torch.ones(2, requires_grad=True)
+    with pytest.warns(UserWarning, match="no usable gradient for 100 updates"):
+        for _ in range(100):
+            flat = torch.relu(-features).sum()
+            criterion(a=flat + 1, b=flat + 2, shared=features)

@@ -41,6 +41,7 @@ class Balancer(nn.Module, ABC):
     """Whether the total is the plain weighted sum, so that its bounds follow from those of the terms."""
 
     names: tuple[str, ...] = ()
+    steps: int = 0
 
     def bind(self, names: Sequence[str], priors: Sequence[float]) -> None:
         """Make the state for these terms. Called once, by the LossModule.
@@ -70,10 +71,19 @@ class Balancer(nn.Module, ABC):
         """
 
     def step(self) -> None:
-        """Close an optimizer step: turn what was measured in it into the next step's weights."""
+        """Close an optimizer step: turn what was measured in it into the next step's weights, and count it."""
+        self.steps += 1
 
     def discard(self) -> None:
         """Forget what was measured since the last step, because the optimizer did not take it (an overflow)."""
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """The number of steps taken."""
+        return {"steps": self.steps}
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Restore what `get_extra_state` returned."""
+        self.steps = state["steps"]
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Balancer":
         # A model that is cast to half precision keeps its balancer's statistics in single precision.

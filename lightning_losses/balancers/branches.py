@@ -88,16 +88,7 @@ class BackwardProbe(FeatureProbe):
         return bool(self._scales)
 
     def sums(self, pairwise: bool) -> Tensor:
-        """Squared norms [T] of the terms' gradients; a term that the backward did not reach has none.
-
-        Raises:
-            ValueError: inner products are wanted; the backward shows no two gradients at a time.
-        """
-        if pairwise:
-            raise ValueError(
-                "Branches show the norms of the gradients only, and only after the backward; this balancer needs inner "
-                "products: pass shared=features instead."
-            )
+        """Squared norms [T] of the terms' gradients, never inner products; what the backward did not reach has none."""
         none = torch.zeros_like(next(iter(self._scales.values())))
         squares, scales = (
             torch.stack([found.get(name, none) for name in self._names]) for found in (self._squares, self._scales)

@@ -1,7 +1,7 @@
 """Dynamic weight averaging: terms whose loss falls slowly weigh more."""
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -46,7 +46,6 @@ class DynamicWeightAverage(Balancer):
         super().__init__()
         self.period = int(check_number("period", period, at_least=1))
         self.temperature = check_number("temperature", temperature, above=0)
-        self.steps = 0
 
     def bind(self, names: Sequence[str], priors: Sequence[float]) -> None:
         """Start at equal weights; a mean of 0 stands for one that is not known."""
@@ -68,7 +67,7 @@ class DynamicWeightAverage(Balancer):
         measurement = self.window.close()
         if measurement is None:
             return
-        self.steps += 1
+        super().step()
         self.loss_sum += measurement.losses
         self.loss_count += measurement.seen
         if self.steps % self.period == 0:
@@ -83,14 +82,6 @@ class DynamicWeightAverage(Balancer):
     def discard(self) -> None:
         """Forget the losses and gradients since the last step."""
         self.window.discard()
-
-    def get_extra_state(self) -> dict[str, Any]:
-        """The number of steps taken."""
-        return {"steps": self.steps}
-
-    def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Restore what `get_extra_state` returned."""
-        self.steps = state["steps"]
 
     def extra_repr(self) -> str:
         """The hyperparameters."""

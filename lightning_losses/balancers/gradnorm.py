@@ -3,7 +3,7 @@
 import math
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -98,6 +98,7 @@ class GradNorm(Balancer):
     adam_square: Tensor
     adam_count: Tensor
     stuck_for: Tensor
+    idle_for: Tensor
 
     def __init__(
         self,
@@ -119,7 +120,6 @@ class GradNorm(Balancer):
         }
         self.min_weight = check_number("min_weight", min_weight, above=0, below=1)
         self.max_weight = max_weight if max_weight is None else check_number("max_weight", max_weight, above=1)
-        self.steps = 0
         self.priors = torch.empty(0)
         self._watch = ValueWatch()
         self._warned: set[str] = set()
@@ -137,6 +137,7 @@ class GradNorm(Balancer):
         self._buffer("initial_count", [self.initial_steps * (value > 0) for value in known])
         for name in ("adam_mean", "adam_square", "adam_count", "stuck_for"):
             self._buffer(name, torch.zeros(len(names)))
+        self._buffer("idle_for", torch.zeros(1))
 
     def forward(self, losses: Tensor, priors: Tensor, present: Present, probe: Probe | None) -> Balanced:
         """The weights as they stand; in training the batch is measured for the next ones."""
@@ -151,12 +152,14 @@ class GradNorm(Balancer):
         measurement = self.window.close()
         if measurement is None:
             return
-        self.steps += 1
+        super().step()
         collecting = measurement.seen & (self.initial_count < self.initial_steps) & measurement.losses.isfinite()
         self.initial_sum.add_(torch.where(collecting, measurement.losses, 0.0))
         self.initial_count.add_(collecting)
         if measurement.products is not None:
             self._update(measurement, measurement.products.sqrt())
+        if self.steps % STUCK_AFTER == 0:  # seldom, since looking may cost a sync
+            self._watch.look(torch.cat([self.stuck_for, self.idle_for]), self._warn_of_stuck)
 
     def _update(self, measurement: Measurement, norms: Tensor) -> None:
         # A task without a gradient in this batch is left out, not averaged as 0; after an overflow all are.
@@ -195,10 +198,17 @@ class GradNorm(Balancer):
         if self.max_weight is not None:
             stuck = stuck | (self.log_weights > math.log(self.max_weight) - slack)
         self.stuck_for.copy_(torch.where(valid, (self.stuck_for + 1) * stuck, self.stuck_for))
-        if self.steps % STUCK_AFTER == 0:  # seldom, since looking may cost a sync
-            self._watch.look(self.stuck_for.clone(), self._warn_of_stuck)
+        self.idle_for.copy_(torch.where(valid.any(), 0.0, self.idle_for + 1))
 
-    def _warn_of_stuck(self, stuck_for: list[float]) -> None:
+    def _warn_of_stuck(self, counts: list[float]) -> None:
+        *stuck_for, idle_for = counts
+        if idle_for >= STUCK_AFTER and "" not in self._warned:
+            self._warned.add("")
+            warnings.warn(
+                f"GradNorm has measured no usable gradient for {idle_for:.0f} updates, so the weights stand still: all "
+                "are 0 or, in float16, overflow. Measure at features in float32, or scale the losses down.",
+                stacklevel=2,
+            )
         for name, updates in zip(self.names, stuck_for, strict=True):
             if updates >= STUCK_AFTER and name not in self._warned:
                 self._warned.add(name)
@@ -212,14 +222,6 @@ class GradNorm(Balancer):
     def discard(self) -> None:
         """Forget the losses and gradients since the last step."""
         self.window.discard()
-
-    def get_extra_state(self) -> dict[str, Any]:
-        """The number of steps taken."""
-        return {"steps": self.steps}
-
-    def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Restore what `get_extra_state` returned."""
-        self.steps = state["steps"]
 
     def extra_repr(self) -> str:
         """The hyperparameter that names the variant."""

@@ -1,7 +1,7 @@
 """Any method that reads the weights off the Gramian of the task gradients, TorchJD's among them."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -72,7 +72,6 @@ class Gramian(Balancer):
         self.takes = check_choice("takes", takes, ("gramian", "matrix"))
         self.update_every = int(check_number("update_every", update_every, at_least=1))
         self.lagged = lagged
-        self.steps = 0
         self.priors = torch.empty(0)
         self._next: Tensor | None = None
 
@@ -100,7 +99,7 @@ class Gramian(Balancer):
         if self._next is not None:
             self.weights.copy_(self._next)
         self._next = None
-        self.steps += 1
+        super().step()
 
     def discard(self) -> None:
         """Forget the Gramian since the last step."""
@@ -123,14 +122,6 @@ class Gramian(Balancer):
         if not isinstance(found, Tensor) or found.shape != seen.shape:
             raise ValueError(f"`weighting` must return {len(seen)} weights, one a term, found {found!r}.")
         return self.weights.index_copy(0, seen.to(self.weights.device), found.to(self.weights))
-
-    def get_extra_state(self) -> dict[str, Any]:
-        """The number of steps taken."""
-        return {"steps": self.steps}
-
-    def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Restore what `get_extra_state` returned."""
-        self.steps = state["steps"]
 
     def extra_repr(self) -> str:
         """The method."""

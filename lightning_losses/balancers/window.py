@@ -52,7 +52,16 @@ class Window:
         self._expected: tuple[BackwardProbe, Present] | None = None
 
     def add(self, losses: Tensor, present: Present, probe: Probe | None) -> None:
-        """Add one micro-batch: its losses and, where a probe is given, their gradients."""
+        """Add one micro-batch: its losses and, where a probe is given, their gradients.
+
+        Raises:
+            ValueError: inner products are wanted of branches, whose backward shows no two gradients at a time.
+        """
+        if self.pairwise and isinstance(probe, BackwardProbe):
+            raise ValueError(
+                "Branches show the norms of the gradients only, and only after the backward; this balancer needs inner "
+                "products: pass shared=features instead."
+            )
         self._collect()
         losses = at_least_float32(losses.detach())
         values = _spread(torch.stack([losses, torch.ones_like(losses)]), present, self.terms, dim=1)

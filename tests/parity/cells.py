@@ -23,7 +23,7 @@ STRATEGIES = {
     "ddp-static": "DDP, static graph",
 }
 PRECISIONS = ("32", "64-true", "bf16-mixed", "16-mixed")
-COMPILED = ("eager", "compiled", "whole")  # whole: torch.compile of the LightningModule
+MODES = ("eager", "compiled", "whole", "manual")  # whole: torch.compile of the LightningModule
 ACCUMULATE = (1, 4)
 
 MEASURES = ("gradnorm", "upgrad", "imtlg")
@@ -38,7 +38,7 @@ class Cell:
     strategy: str = "single"
     precision: str = "32"
     accumulate: int = 1
-    compiled: str = "eager"
+    mode: str = "eager"
 
     @property
     def ranks(self) -> int:
@@ -46,7 +46,7 @@ class Cell:
 
     @property
     def id(self) -> str:
-        return f"{self.balancer}, {self.strategy}, {self.precision}, accumulate {self.accumulate}, {self.compiled}"
+        return f"{self.balancer}, {self.strategy}, {self.precision}, accumulate {self.accumulate}, {self.mode}"
 
     @property
     def reference(self) -> "Cell":
@@ -61,12 +61,12 @@ class Cell:
     def refusal(self) -> str | None:
         """What the error must name, where the cell cannot work."""
         if self.balancer in AT_ONCE and self.accumulate > 1:
-            return "accumulate_grad_batches=4.*lagged=True"
+            return "accumulate(_grad_batches)?=4.*lagged=True"
         if self.measures and self.strategy == "ddp-static":
             return "static_graph=True.*leave static_graph out"
         if self.balancer == "gradnorm-parameters" and self.strategy == "fsdp2":
             return "ModelParallelStrategy and shared='neck'.*shared=features"
-        if self.measures and self.compiled == "whole":
+        if self.measures and self.mode == "whole":
             return "torch.compile of the whole LightningModule.*compile trunk and heads"
         return None
 
@@ -74,15 +74,17 @@ class Cell:
 def _is_tested(cell: Cell) -> bool:
     if cell.strategy == "ddp-static":  # what it is refused for is all there is to test
         return cell.measures and cell == Cell(cell.balancer, "ddp-static")
-    if cell.compiled == "whole":  # one cell a strategy shows whether it is refused or works
+    if cell.mode == "whole":  # one cell a strategy shows whether it is refused or works
         return cell.precision == "32" and cell.accumulate == 1 and cell.strategy != "fsdp2"  # Lightning refuses that
+    if cell.mode == "manual" and cell.strategy == "ddp-unused":
+        return False
     if cell.precision == "64-true":  # Lightning's ModelParallelStrategy has none
-        return cell.compiled == "eager" and cell.strategy != "fsdp2"
+        return cell.mode in ("eager", "manual") and cell.strategy != "fsdp2"
     return True
 
 
 CELLS = [
     cell
-    for values in itertools.product(BALANCERS, STRATEGIES, PRECISIONS, ACCUMULATE, COMPILED)
+    for values in itertools.product(BALANCERS, STRATEGIES, PRECISIONS, ACCUMULATE, MODES)
     if _is_tested(cell := Cell(*values))
 ]

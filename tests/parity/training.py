@@ -19,11 +19,17 @@ from torchjd.aggregation import IMTLGWeighting, UPGradWeighting
 
 from lightning_losses import LossModule, Term
 from lightning_losses.balancers import Balancer, DynamicWeightAverage, Fixed, GradNorm, Gramian, Uncertainty
+from lightning_losses.callbacks import manual_step
 from lightning_losses.losses import MSE, CrossEntropy, SmoothL1
 from lightning_losses.schedules import Linear
 from parity.cells import Cell
 
+# Cells share compiled code, each with guards of its own; past the limit dynamo would run eager without a word.
+torch._dynamo.config.recompile_limit = 1000
+torch._dynamo.config.fail_on_recompile_limit_hit = True
+
 STEPS, BATCH = 4, 16
+CLIP = 2.0  # the largest norm of the gradient, exceeded in some steps and not in others
 Record = dict[str, Tensor]
 
 
@@ -37,15 +43,21 @@ def make_balancer(name: str) -> Balancer:
     return Gramian(weighting, lagged=variant == "lagged")
 
 
+def head(outputs: int) -> nn.Module:
+    # Its activations are what a compiled backward would donate, and then refuse to be run twice.
+    return nn.Sequential(nn.Linear(8, 6), nn.GELU(), nn.Linear(6, outputs))
+
+
 class Model(L.LightningModule):
     """A trunk, a last shared layer, and three heads."""
 
     def __init__(self, cell: Cell) -> None:
         super().__init__()
-        torch.manual_seed(3)
+        torch.manual_seed(13)
         self.cell = cell
+        self.automatic_optimization = cell.mode != "manual"
         self.trunk, self.neck = nn.Sequential(nn.Linear(6, 12), nn.Tanh()), nn.Linear(12, 8)
-        self.heads = nn.ModuleDict({"kind": nn.Linear(8, 4), "size": nn.Linear(8, 2), "place": nn.Linear(8, 3)})
+        self.heads = nn.ModuleDict({"kind": head(4), "size": head(2), "place": head(3)})
         self.unused = nn.Linear(2, 2) if cell.strategy == "ddp-unused" else None
         first = Linear(start=1.0, end=3.0, steps=STEPS) if cell.balancer == "fixed" else 2.0
         self.criterion = LossModule(
@@ -63,11 +75,11 @@ class Model(L.LightningModule):
         if isinstance(self.trainer.strategy, ModelParallelStrategy):
             for part in parts:
                 fully_shard(part, mesh=self.device_mesh["data_parallel"])
-        if self.cell.compiled == "compiled":
+        if self.cell.mode == "compiled":
             for part in parts:
                 part.compile(backend="aot_eager")
 
-    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor | None:
         features = torch.tanh(self.neck(self.trunk(batch["image"])))
         place = {"shared": features} if self.cell.measures and self.criterion.shared is None else {}
         if self.cell.balancer.endswith("branches"):
@@ -75,7 +87,13 @@ class Model(L.LightningModule):
         else:
             branches = dict.fromkeys(self.heads, features)
         outputs = {name: head(branches[name]) for name, head in self.heads.items()}
-        return self.criterion(**outputs, **{k: v for k, v in batch.items() if k != "image"}, **place)
+        loss = self.criterion(**outputs, **{k: v for k, v in batch.items() if k != "image"}, **place)
+        if self.automatic_optimization:
+            return loss
+        accumulate = self.cell.accumulate
+        manual_step(
+            self, self.optimizers(), loss, batch_idx, criterion=self.criterion, accumulate=accumulate, clip_norm=CLIP
+        )
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.SGD(self.parameters(), lr=0.05, momentum=0.9)
@@ -88,22 +106,21 @@ class Recorder(L.Callback):
         self.record: Record = {}
         self.losses: list[Tensor] = []
 
-    def on_before_optimizer_step(self, trainer: L.Trainer, model: Model, optimizer: Any) -> None:
-        step = trainer.global_step
-        for name, parameter in model.named_parameters():
-            if parameter.grad is not None:
-                self.record[f"step {step}: gradient of {name}"] = full(parameter.grad).clone()
-
     def on_train_batch_end(self, trainer: L.Trainer, model: Model, *args: Any) -> None:
         self.losses.append(torch.stack(list(model.criterion.report.raw.values())))
         if len(self.losses) == model.cell.accumulate:
-            mean = torch.stack(self.losses).mean(0)
+            self.record |= {f"step {trainer.global_step}: {name}": found for name, found in self.of_step(model)}
             self.losses = []
-            if model.cell.ranks > 1:
-                torch.distributed.all_reduce(mean)
-            self.record[f"step {trainer.global_step}: losses"] = mean / model.cell.ranks
-            weights = torch.stack(list(model.criterion.report.weights.values()))
-            self.record[f"step {trainer.global_step}: weights"] = weights
+
+    def of_step(self, model: Model) -> Iterator[tuple[str, Tensor]]:
+        mean = torch.stack(self.losses).mean(0)
+        if model.cell.ranks > 1:
+            torch.distributed.all_reduce(mean)
+        yield "losses", mean / model.cell.ranks
+        yield "weights", torch.stack(list(model.criterion.report.weights.values()))
+        for name, parameter in model.named_parameters():
+            if parameter.grad is not None:
+                yield f"gradient of {name}", full(parameter.grad).clone()
 
     def on_fit_end(self, trainer: L.Trainer, model: Model) -> None:
         for name, value in model.state_dict().items():
@@ -144,6 +161,12 @@ def strategy(cell: Cell) -> Any:
     }[cell.strategy]
 
 
+def optimization(cell: Cell) -> dict[str, Any]:
+    """What manual optimization leaves to `manual_step`."""
+    automatic = {"accumulate_grad_batches": cell.accumulate, "gradient_clip_val": CLIP}
+    return {} if cell.mode == "manual" else automatic
+
+
 def precision(cell: Cell) -> dict[str, Any]:
     if cell.precision != "16-mixed":
         return {"precision": cell.precision}
@@ -157,16 +180,15 @@ def train(cell: Cell, rank: int, folder: Path) -> Record:
     Raises:
         ValueError: the cell is refused.
     """
-    torch._dynamo.reset()
     recorder = Recorder()
     with quiet():
         trainer = L.Trainer(
-            accelerator="cpu", devices=cell.ranks, strategy=strategy(cell), accumulate_grad_batches=cell.accumulate,
-            max_epochs=1, callbacks=[recorder], default_root_dir=folder, logger=False, enable_checkpointing=False,
+            accelerator="cpu", devices=cell.ranks, strategy=strategy(cell), max_epochs=1, **optimization(cell),
+             callbacks=[recorder], default_root_dir=folder, logger=False, enable_checkpointing=False,
             enable_progress_bar=False, enable_model_summary=False, use_distributed_sampler=False, **precision(cell),
         )  # fmt: skip
         model = Model(cell)
-        wrapped = torch.compile(model, backend="aot_eager") if cell.compiled == "whole" else model
+        wrapped = torch.compile(model, backend="aot_eager") if cell.mode == "whole" else model
         trainer.fit(wrapped, DataLoader(batches(cell, rank), batch_size=None))
     return recorder.record
 
