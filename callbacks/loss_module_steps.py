@@ -32,6 +32,7 @@ class LossModuleSteps(Callback):
     """
 
     def __init__(self) -> None:
+        self._found: list[LossModule] = []
         self._taken: list[LossModule] = []
         self._stepped: list[LossModule] = []
         self._global_step = 0
@@ -43,25 +44,25 @@ class LossModuleSteps(Callback):
             check_compatible(trainer, pl_module)
             for criterion in loss_modules(pl_module):
                 _shard(trainer, criterion)
-                if criterion.balancer.needs_probe:  # compiled heads are differentiated twice: by the probe, by the step
-                    torch._functorch.config.donated_buffer = False
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take over the steps; modules and strategy are complete by now."""
         if not self._is_first(trainer):
             return
         check_compatible(trainer, pl_module)  # again: `configure_model` may have made LossModules
-        found = loss_modules(pl_module)
-        for criterion in found:
+        self._found = loss_modules(pl_module)
+        for criterion in self._found:
             _check_sharded(trainer, criterion)
             criterion.scaler = _scaler(trainer)
+            if criterion.balancer.needs_probe:  # compiled heads are differentiated twice: by the probe, by the step
+                torch._functorch.config.donated_buffer = False
             if criterion.shared is not None and not criterion.is_attached:
                 criterion.attach(pl_module)
-        self._taken = [criterion for criterion in found if criterion.auto_step]
+        self._taken = [criterion for criterion in self._found if criterion.auto_step]
         self._stepped = list(self._taken)
         for criterion in self._taken:
             criterion.auto_step = False
-        _warn_of_optimizers(trainer.optimizers, found)
+        _warn_of_optimizers(trainer.optimizers, self._found)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Note where the counters stand, after a checkpoint has been restored."""
@@ -94,9 +95,11 @@ class LossModuleSteps(Callback):
         self._stepped = [other for other in self._stepped if other is not criterion]
 
     def _give_back(self) -> None:
+        for criterion in self._found:
+            criterion.scaler = None
         for criterion in self._taken:
             criterion.auto_step = True
-        self._taken, self._stepped = [], []
+        self._found, self._taken, self._stepped = [], [], []
 
     def _is_first(self, trainer: Trainer) -> bool:
         """Whether no other of its kind, one that the user added by hand, does the work."""

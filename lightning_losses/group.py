@@ -19,7 +19,7 @@ class Group:
     Args:
         terms: the terms by name; at least one.
         balancer: what sets their weights; it is bound to them here.
-        check: whether values that are not finite, or not positive where that is needed, are errors.
+        check: whether values that are not finite, or negative where ratios are taken, are errors.
     """
 
     def __init__(self, terms: Mapping[str, Term], balancer: Balancer, check: bool) -> None:
@@ -46,9 +46,7 @@ class Group:
             return None
         losses = torch.stack(list(mine.values()))
         if self.check and not (torch.compiler.is_compiling() or is_transforming()):
-            self._look(
-                list(mine), losses.detach(), step, positive=self.balancer.needs_positive and make_probe is not None
-            )
+            self._look(list(mine), losses.detach(), step, ratios=self.balancer.takes_ratios and make_probe is not None)
         probe = make_probe(mine) if make_probe is not None and self.balancer.needs_probe else None
         total, weights = self.balancer(
             losses, self._prior_tensor(step, losses), self._present(mine, losses.device), probe
@@ -68,5 +66,5 @@ class Group:
             return slice(None)
         return torch.tensor([i for i, name in enumerate(self.terms) if name in mine], device=device)
 
-    def _look(self, names: list[str], losses: Tensor, step: int, positive: bool) -> None:
-        self._watch.look(losses, lambda values: check_values(names, values, positive, step))
+    def _look(self, names: list[str], losses: Tensor, step: int, ratios: bool) -> None:
+        self._watch.look(losses, lambda values: check_values(names, values, ratios, step))

@@ -46,6 +46,8 @@ class LossModule(Composite):
     Raises:
         ValueError: no terms; a name that is no identifier or reserved; a balancer with no term to balance.
 
+    In a loop of your own with a GradScaler, set `scaler` to it, and call `discard` instead of `step` where it skipped.
+
     Call it with ``(input, target)`` or with keywords of your choice, which the terms name as their `inputs`; keyword
     `shared` holds features (a tensor or several), a module or parameters.
 

@@ -139,8 +139,9 @@ class Term(nn.Module):
 
     def keep(self) -> None:
         """Keep what was observed since the last optimizer step."""
-        self._statistics = _plus(self._statistics, self._observed)
-        self.discard()
+        if self._observed.numel():
+            self._statistics = _plus(self._statistics, self._observed)
+            self.discard()
 
     def discard(self) -> None:
         """Forget what was observed since the last optimizer step."""

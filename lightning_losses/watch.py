@@ -8,20 +8,22 @@ import torch
 from torch import Tensor
 
 
-def check_values(names: Sequence[str], values: Sequence[float], positive: bool, step: int) -> None:
-    """Every loss must be finite and, where the balancer needs ratios of losses, above 0.
+def check_values(names: Sequence[str], values: Sequence[float], ratios: bool, step: int) -> None:
+    """Every loss must be finite and, where the balancer needs ratios of losses, not negative.
+
+    A 0 is no error: a batch, or a rank's share of it, may hold no label of a term. Balancers leave such a term out.
 
     Raises:
         FloatingPointError: a term is NaN or infinite; the message names the term, the value and the step.
-        ValueError: a term is not above 0 although the balancer needs it to be.
+        ValueError: a term is negative although the balancer takes ratios.
     """
     for name, value in zip(names, values, strict=True):
         if not math.isfinite(value):
             raise FloatingPointError(f"Term {name!r} must be finite, found {value} at step {step}.")
-        if positive and value <= 0:
+        if ratios and value < 0:
             raise ValueError(
-                f"Term {name!r} must be above 0, because its balancer compares losses by their ratios; found {value:g} "
-                f"at step {step}. Shift it, take a balancer without ratios, or set Term(..., balanced=False)."
+                f"Term {name!r} must not be negative, because its balancer compares losses by their ratios; found "
+                f"{value:g} at step {step}. Shift it, take a balancer without ratios, or set Term(..., balanced=False)."
             )
 
 

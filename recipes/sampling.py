@@ -31,8 +31,12 @@ def seeded(*key: int) -> Iterator[None]:
     True
     """
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> 1))
+        torch.manual_seed(_mix(key))
         yield
+
+
+def _mix(key: tuple[int, ...]) -> int:
+    return int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> 1)
 
 
 class ResumableSampler(DistributedSampler[Draw]):
@@ -65,6 +69,8 @@ class ResumableLoader(DataLoader[Any]):
     """A `DataLoader` over a `ResumableSampler` whose position Lightning saves with every checkpoint and restores.
 
     The position counts the batches handed out, not those that workers have prefetched. It is the same on all ranks.
+    Nothing is drawn from the global generators: the seed that a loader hands to its workers is a function of (seed,
+    epoch, rank), so that a model draws the same numbers whether or not the loader has been started anew.
 
     >>> dataset = {(0, index): index for index in range(6)}
     >>> loader = ResumableLoader(dataset, batch_size=2, sampler=ResumableSampler(dataset))
@@ -76,7 +82,7 @@ class ResumableLoader(DataLoader[Any]):
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+        super().__init__(*args, **{"generator": torch.Generator(), **kwargs})
         self._epoch = self._batches = 0
         self._resuming = False
 
@@ -92,6 +98,7 @@ class ResumableLoader(DataLoader[Any]):
             self._epoch, self._batches = sampler.epoch, 0
         self._resuming = False
         sampler.start = self._batches * (self.batch_size or 1)
+        self.generator.manual_seed(_mix((sampler.seed, sampler.epoch, sampler.rank)))
         for batch in super().__iter__():
             self._batches += 1
             yield batch

@@ -66,7 +66,7 @@ def test_dynamic_weight_average_gives_the_slower_term_more() -> None:
 
 
 def test_dynamic_weight_average_names_a_loss_without_a_ratio() -> None:
-    with pytest.raises(ValueError, match="Term 'b' must be above 0"):
+    with pytest.raises(ValueError, match="Term 'b' must not be negative"):
         call(LossModule({"a": Term(), "b": Term()}, balancer=DynamicWeightAverage()), 1.0, -1.0)
 
 

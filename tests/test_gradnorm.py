@@ -276,12 +276,24 @@ def test_initial_losses_of_an_unknown_term() -> None:
         LossModule({"dice": MSE()}, balancer=GradNorm(initial_losses={"dise": 1.0}))
 
 
-@pytest.mark.parametrize("value", [0.0, -2.0])
-def test_a_loss_that_is_not_above_zero_is_named(value: float) -> None:
+def test_a_negative_loss_is_named() -> None:
     criterion = LossModule({"good": Term(), "bad": Term()}, balancer=GradNorm())
     features = torch.ones(1, requires_grad=True)
-    with pytest.raises(ValueError, match=rf"'bad' must be above 0.*found {value:g} at step 0"):
-        criterion(good=features.sum(), bad=value * features.sum(), shared=features)
+    with pytest.raises(ValueError, match="'bad' must not be negative.*found -2 at step 0"):
+        criterion(good=features.sum(), bad=-2 * features.sum(), shared=features)
+
+
+def test_a_batch_without_labels_of_a_term_leaves_it_out() -> None:
+    """Its loss of 0 is neither L(0) nor a rate, and the weights then move as if the first batch had not been."""
+    makers = [LossModule({"a": Term(), "b": Term()}, balancer=GradNorm()) for _ in range(2)]
+    features = torch.ones(2, requires_grad=True)
+    for criterion, batches in zip(makers, ([0.0, 1.0, 0.0, 3.0], [1.0, 3.0]), strict=True):
+        for labels in batches:
+            criterion(a=features.square().sum(), b=labels * features.exp().sum(), shared=features)
+    first, second = (criterion.balancer for criterion in makers)
+    assert torch.equal(first.initial_sum, second.initial_sum)
+    assert torch.equal(first.adam_count, torch.tensor([4.0, 2.0]))
+    assert torch.isfinite(first.log_weights).all()
 
 
 def test_gradients_that_are_never_usable_are_warned_of() -> None:

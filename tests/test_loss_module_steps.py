@@ -2,6 +2,7 @@
 
 import copy
 import itertools
+import math
 import warnings
 from pathlib import Path
 
@@ -53,13 +54,13 @@ def make(balancer=None, **options) -> LossModule:
     return LossModule({"near": Term(), "far": Term()}, balancer, **options)
 
 
-def fit(model: L.LightningModule, path: Path, batches: int = 6, callbacks=(), **options) -> L.Trainer:
+def fit(model: L.LightningModule, path: Path, batches: int = 6, callbacks=(), skip: int = 0, **options) -> L.Trainer:
     trainer = L.Trainer(
         accelerator="cpu", default_root_dir=path, max_epochs=1, logger=False, enable_checkpointing=False,
         enable_progress_bar=False, enable_model_summary=False, callbacks=list(callbacks), **options,
     )  # fmt: skip
     data = torch.randn(batches, 8, 4, generator=torch.Generator().manual_seed(1))
-    trainer.fit(model, DataLoader(list(data), batch_size=None))
+    trainer.fit(model, DataLoader(list(data[skip:]), batch_size=None))
     return trainer
 
 
@@ -146,6 +147,21 @@ def test_a_step_that_overflowed_leaves_no_trace(tmp_path: Path, name: str, accum
         assert same(before, after) or not overflow
     assert min(kinds.values()) > 1
     assert model.criterion.steps == kinds["taken"]
+
+
+@pytest.mark.parametrize(("name", "accumulate", "place"), sorted(OVERFLOWS))
+def test_a_step_that_overflowed_might_as_well_not_have_been(
+    tmp_path: Path, name: str, accumulate: int, place: str
+) -> None:
+    """The run goes on as one that had the right scale from the start and never saw the batches that overflowed."""
+    models = [Model(make(BALANCERS[name]()), branch=place == "branches") for _ in range(2)]
+    options = {"batches": 12 * accumulate, "accumulate_grad_batches": accumulate}
+    first = fit(models[0], tmp_path, **options, **half_precision(2.0**18))
+    scale = first.precision_plugin.scaler.get_scale()
+    missed = round(math.log2(2.0**18 / scale)) * accumulate
+    assert missed > 0
+    fit(models[1], tmp_path, **options, skip=missed, **half_precision(scale))
+    assert same(models[0].state_dict(), models[1].state_dict())
 
 
 @pytest.mark.parametrize("branch", [False, True], ids=["features", "branches"])

@@ -4,10 +4,13 @@ Losses, weights, the state of the balancer, and the gradients and weights of the
 optimizer steps with momentum. docs/compatibility.md shows the table of these cells.
 """
 
+import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 import torch
+from _pytest.mark.structures import ParameterSet
 from parity.cells import CELLS, Cell
 from parity.ranks import train_on_ranks, train_or_refuse
 from parity.table import FILE, table
@@ -49,7 +52,12 @@ def works(outcome: Outcome) -> list[Record]:
     return outcome
 
 
-@pytest.mark.parametrize("cell", [cell for cell in CELLS if cell.refusal is None], ids=lambda cell: cell.id)
+def cases(cells: Iterable[Cell]) -> list[ParameterSet]:
+    compiler = pytest.mark.skipif(shutil.which("c++") is None, reason="inductor needs a C++ compiler")
+    return [pytest.param(c, id=c.id, marks=[compiler] if c.mode == "inductor" else []) for c in cells]
+
+
+@pytest.mark.parametrize("cell", cases(cell for cell in CELLS if cell.refusal is None))
 def test_a_cell_equals_one_process_with_the_whole_batch(outcomes: dict[Cell, Outcome], cell: Cell) -> None:
     (reference,) = works(outcomes[cell.reference])
     records = works(outcomes[cell])
@@ -63,7 +71,7 @@ def test_a_cell_equals_one_process_with_the_whole_batch(outcomes: dict[Cell, Out
         assert all(torch.equal(value, record[name]) for record in records), f"{name} differs between ranks"
 
 
-@pytest.mark.parametrize("cell", [cell for cell in CELLS if cell.refusal is not None], ids=lambda cell: cell.id)
+@pytest.mark.parametrize("cell", cases(cell for cell in CELLS if cell.refusal is not None))
 def test_a_cell_that_cannot_work_is_refused_by_name(outcomes: dict[Cell, Outcome], cell: Cell) -> None:
     for error in outcomes[cell]:
         assert isinstance(error, Exception), "it trained"
@@ -71,7 +79,7 @@ def test_a_cell_that_cannot_work_is_refused_by_name(outcomes: dict[Cell, Outcome
             raise error
 
 
-@pytest.mark.parametrize("cell", dict.fromkeys(cell.reference for cell in CELLS), ids=lambda cell: cell.id)
+@pytest.mark.parametrize("cell", cases(dict.fromkeys(cell.reference for cell in CELLS)))
 def test_the_weights_move_in_every_reference(outcomes: dict[Cell, Outcome], cell: Cell) -> None:
     """Equal records would prove nothing if nothing happened."""
     (record,) = works(outcomes[cell])

@@ -78,3 +78,16 @@ def test_a_place_named_by_its_path() -> None:
         LossModule({"a": Term()}, balancer=GradNorm(), shared="nek.weight").attach(net)
     with pytest.raises(RuntimeError, match="attach"):
         LossModule({"a": Term()}, balancer=GradNorm(), shared="neck.weight")(a=torch.ones((), requires_grad=True))
+
+
+@pytest.mark.parametrize("scale", [None, 2.0**10, 2.0**16], ids=["no scaler", "small", "large"])
+def test_norms_in_half_precision_are_those_of_float32(scale: float | None) -> None:
+    """Whatever scale they are taken at: gradients of 1e-7 would be rounded to the half without one."""
+    scaler = None if scale is None else torch.amp.GradScaler("cpu", init_scale=scale)
+    values = torch.linspace(0.5, 1.5, 50)
+    norms = []
+    for dtype in (torch.float32, torch.float16):
+        features = values.to(dtype).requires_grad_()
+        losses = {"near": 1e-7 * features.square().sum(dtype=torch.float32), "far": 1e-5 * features.float().sum()}
+        norms.append(make_probe(features, losses, scaler).sums(pairwise=False).sqrt())
+    torch.testing.assert_close(norms[1], norms[0], rtol=1e-2, atol=0)

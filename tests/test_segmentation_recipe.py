@@ -97,4 +97,5 @@ def test_copied_recipe_trains_and_tests(tmp_path: Path, monkeypatch, capsys) -> 
     small = ["model.channels=[4,8]", "data.size=32", "trainer.limit_train_batches=3", csv]
     assert main(["fit", "./mine", "--size", "smoke", "run_dir=run", *small]) == 0, capsys.readouterr().err
     assert (tmp_path / "run" / "predictions.png").exists()
-    assert {path.name for path in (tmp_path / "run" / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+    checkpoints = {path.name for path in (tmp_path / "run" / "checkpoints").iterdir()}
+    assert checkpoints == {"best.ckpt", "last.ckpt", "last.previous.ckpt"}

@@ -35,8 +35,8 @@ class Balancer(nn.Module, ABC):
 
     needs_probe: ClassVar[bool] = False
     """Whether it measures gradients, and therefore needs `shared` in training calls."""
-    needs_positive: ClassVar[bool] = False
-    """Whether it takes ratios of losses, and therefore needs them above 0."""
+    takes_ratios: ClassVar[bool] = False
+    """Whether it compares losses by their ratios, which negative ones do not have."""
     is_weighted_sum: ClassVar[bool] = True
     """Whether the total is the plain weighted sum, so that its bounds follow from those of the terms."""
 

@@ -32,10 +32,10 @@ class DynamicWeightAverage(Balancer):
         temperature: :math:`\theta`; larger is more even. The paper uses 2.
 
     Raises:
-        ValueError: a parameter out of its range, or a term's loss that is not above 0.
+        ValueError: a parameter out of its range, or a term's loss that is negative.
     """
 
-    needs_positive: ClassVar[bool] = True
+    takes_ratios: ClassVar[bool] = True
 
     loss_sum: Tensor
     loss_count: Tensor

@@ -78,7 +78,7 @@ class GradNorm(Balancer):
         max_weight: upper clamp of a weight; None for T, which no weight can pass.
 
     Raises:
-        ValueError: a parameter out of its range; a loss that is not above 0; a term that does not reach `shared`.
+        ValueError: a parameter out of its range; a loss that is negative; a term that does not reach `shared`.
 
     >>> import torch
     >>> from lightning_losses import LossModule, losses
@@ -89,7 +89,7 @@ class GradNorm(Balancer):
     """
 
     needs_probe: ClassVar[bool] = True
-    needs_positive: ClassVar[bool] = True
+    takes_ratios: ClassVar[bool] = True
 
     log_weights: Tensor
     initial_sum: Tensor
@@ -153,7 +153,8 @@ class GradNorm(Balancer):
         if measurement is None:
             return
         super().step()
-        collecting = measurement.seen & (self.initial_count < self.initial_steps) & measurement.losses.isfinite()
+        known = measurement.seen & (measurement.losses > 0) & measurement.losses.isfinite()
+        collecting = known & (self.initial_count < self.initial_steps)
         self.initial_sum.add_(torch.where(collecting, measurement.losses, 0.0))
         self.initial_count.add_(collecting)
         if measurement.products is not None:

@@ -5,10 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from omegaconf import DictConfig
 
+from lightning_losses.callbacks.random_state import RandomState
+from lightning_losses.checkpoint_io import AtomicCheckpointIO
 from lightning_losses.cli.catalogue import Recipe
 from lightning_losses.cli.errors import describe
 from lightning_losses.cli.reference import Reference
@@ -85,7 +88,7 @@ def assemble(job: Job) -> Run:
         cli = _CLI(
             *classes,
             save_config_callback=None,
-            trainer_defaults={"callbacks": [stopwatch]},
+            trainer_defaults={"callbacks": [stopwatch, RandomState()]},
             seed_everything_default=0,
             parser_kwargs={"exit_on_error": False},
             args={key: values[key] for key in TRAINED if values.get(key) is not None},
@@ -97,6 +100,8 @@ def assemble(job: Job) -> Run:
         raise
     except Exception as error:
         raise ConfigError(describe(error)) from error
+    if type(cli.trainer.strategy.checkpoint_io) is TorchCheckpointIO:  # the configuration names no other
+        cli.trainer.strategy.checkpoint_io = AtomicCheckpointIO()
     directory, seed = Path(values["run_dir"]), cli.config["seed_everything"]
     public = without_secrets(config)
     return Run(job, public, directory, reference, seed, cli.model, cli.datamodule, cli.trainer, stopwatch)

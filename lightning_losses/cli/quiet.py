@@ -18,6 +18,7 @@ LINES = (
     "Using 16bit",
     "Initializing distributed",
     "-" * 20,
+    "Adding 1 callbacks from entry point",
     "Restoring states from",
     "Restored all states from",
     "Loaded model weights",

@@ -11,6 +11,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers.logger import DummyLogger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
+from lightning_losses.checkpoint_io import alternatives, is_whole, previous
 from lightning_losses.cli import summary
 from lightning_losses.cli.assembly import Job, Run, assemble
 from lightning_losses.cli.errors import RunError, describe
@@ -61,13 +62,23 @@ def test(job: Job, check: bool) -> int:
 
 
 def _train(run: Run) -> dict[str, Any]:
-    last = run.directory / LAST
-    if last.exists():
-        _say(run, f"Resuming from {last}")
-    run.trainer.fit(run.model, datamodule=run.data, ckpt_path=last if last.exists() else None)
+    start, reason = _resume_point(run.directory / LAST)
+    if start:
+        _say(run, f"Resuming from {start}{reason}")
+    run.trainer.fit(run.model, datamodule=run.data, ckpt_path=start)
     best = _best_checkpoint(run)
     metrics = _test(run, best)
     return summary.record(run, metrics, os.path.relpath(best, run.directory) if best else None)
+
+
+def _resume_point(last: Path) -> tuple[Path | None, str]:
+    """The checkpoint to go on from, None if there is none yet, and why it is not the last one."""
+    if not last.exists():
+        kept = previous(last)
+        return (kept, f", as {last} is missing") if is_whole(kept) else (None, "")
+    is_damaged = last.is_file() and not is_whole(last)  # sharded checkpoints are folders
+    others = alternatives(last) if is_damaged else []
+    return (others[0], f", as {last} is damaged") if others else (last, "")
 
 
 def _best_checkpoint(run: Run) -> Path | None:

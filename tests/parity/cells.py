@@ -8,6 +8,7 @@ BALANCERS = {
     "gradnorm-features": "GradNorm, `shared=features`",
     "gradnorm-branches": "GradNorm, `criterion.branch(features)`",
     "gradnorm-parameters": "GradNorm, `shared='neck'` (parameters)",
+    "gradnorm-global": "GradNorm, losses of the whole batch (Dice, masked mean)",
     "uncertainty": "Uncertainty",
     "dwa": "DynamicWeightAverage",
     "upgrad": "Gramian(UPGradWeighting())",
@@ -23,7 +24,7 @@ STRATEGIES = {
     "ddp-static": "DDP, static graph",
 }
 PRECISIONS = ("32", "64-true", "bf16-mixed", "16-mixed")
-MODES = ("eager", "compiled", "whole", "manual")  # whole: torch.compile of the LightningModule
+MODES = ("eager", "compiled", "inductor", "whole", "manual")  # whole: torch.compile of the LightningModule
 ACCUMULATE = (1, 4)
 
 MEASURES = ("gradnorm", "upgrad", "imtlg")
@@ -72,8 +73,12 @@ class Cell:
 
 
 def _is_tested(cell: Cell) -> bool:
+    if cell.balancer == "gradnorm-global" and cell.accumulate > 1:  # the Dice score of four batches is not that of one
+        return False
     if cell.strategy == "ddp-static":  # what it is refused for is all there is to test
         return cell.measures and cell == Cell(cell.balancer, "ddp-static")
+    if cell.mode == "inductor":  # needs a C++ compiler, and its time
+        return cell.strategy == "single" and cell.precision in ("32", "16-mixed") and cell.accumulate == 1
     if cell.mode == "whole":  # one cell a strategy shows whether it is refused or works
         return cell.precision == "32" and cell.accumulate == 1 and cell.strategy != "fsdp2"  # Lightning refuses that
     if cell.mode == "manual" and cell.strategy == "ddp-unused":

@@ -4,6 +4,7 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from torchjd.aggregation import IMTLGWeighting, UPGradWeighting
 from lightning_losses import LossModule, Term
 from lightning_losses.balancers import Balancer, DynamicWeightAverage, Fixed, GradNorm, Gramian, Uncertainty
 from lightning_losses.callbacks import manual_step
-from lightning_losses.losses import MSE, CrossEntropy, SmoothL1
+from lightning_losses.losses import MSE, CrossEntropy, Dice, SmoothL1
 from lightning_losses.schedules import Linear
 from parity.cells import Cell
 
@@ -28,6 +29,7 @@ from parity.cells import Cell
 torch._dynamo.config.recompile_limit = 1000
 torch._dynamo.config.fail_on_recompile_limit_hit = True
 
+BACKENDS = {"compiled": "aot_eager", "inductor": "inductor"}
 STEPS, BATCH = 4, 16
 CLIP = 2.0  # the largest norm of the gradient, exceeded in some steps and not in others
 Record = dict[str, Tensor]
@@ -59,11 +61,14 @@ class Model(L.LightningModule):
         self.trunk, self.neck = nn.Sequential(nn.Linear(6, 12), nn.Tanh()), nn.Linear(12, 8)
         self.heads = nn.ModuleDict({"kind": head(4), "size": head(2), "place": head(3)})
         self.unused = nn.Linear(2, 2) if cell.strategy == "ddp-unused" else None
+        whole = cell.balancer == "gradnorm-global"
         first = Linear(start=1.0, end=3.0, steps=STEPS) if cell.balancer == "fixed" else 2.0
         self.criterion = LossModule(
             {
-                "kind": Term(CrossEntropy(), weight=first, inputs=["kind", "label"]),
-                "size": Term(MSE(), inputs=["size", "extent"]),
+                "kind": Term(Dice() if whole else CrossEntropy(), weight=first, inputs=["kind", "label"]),
+                "size": Term(
+                    MSE(), inputs={"input": "size", "target": "extent"} | ({"mask": "known"} if whole else {})
+                ),
                 "place": Term(SmoothL1(), inputs=["place", "position"]),
             },
             balancer=make_balancer(cell.balancer),
@@ -75,9 +80,9 @@ class Model(L.LightningModule):
         if isinstance(self.trainer.strategy, ModelParallelStrategy):
             for part in parts:
                 fully_shard(part, mesh=self.device_mesh["data_parallel"])
-        if self.cell.mode == "compiled":
+        if self.cell.mode in BACKENDS:
             for part in parts:
-                part.compile(backend="aot_eager")
+                part.compile(backend=BACKENDS[self.cell.mode])
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor | None:
         features = torch.tanh(self.neck(self.trunk(batch["image"])))
@@ -87,7 +92,8 @@ class Model(L.LightningModule):
         else:
             branches = dict.fromkeys(self.heads, features)
         outputs = {name: head(branches[name]) for name, head in self.heads.items()}
-        loss = self.criterion(**outputs, **{k: v for k, v in batch.items() if k != "image"}, **place)
+        targets = {key: value for key, value in batch.items() if key in self.criterion.inputs}
+        loss = self.criterion(**outputs, **targets, **place)
         if self.automatic_optimization:
             return loss
         accumulate = self.cell.accumulate
@@ -143,22 +149,23 @@ def batches(cell: Cell, rank: int) -> list[dict[str, Tensor]]:
             "label": (image[:, :2] > 0).long() @ torch.tensor([1, 2]),
             "extent": 5 * image[:, 2:4] + torch.randn(BATCH, 2, generator=generator, dtype=torch.float64),
             "position": image[:, 3:].square(),
+            "known": image[:, 4:].sort(0).values > 0.3,  # of many in one rank, of few in the other
         }
         if cell.precision != "64-true":
-            batch = {key: value if key == "label" else value.float() for key, value in batch.items()}
+            batch = {key: value.float() if value.is_floating_point() else value for key, value in batch.items()}
         for a in range(cell.accumulate):
             found.append({k: v.chunk(cell.accumulate)[a].chunk(cell.ranks)[rank] for k, v in batch.items()})
     return found
 
 
 def strategy(cell: Cell) -> Any:
-    return {
-        "single": "auto",
-        "ddp": DDPStrategy(),
-        "ddp-unused": DDPStrategy(find_unused_parameters=True),
-        "ddp-static": DDPStrategy(static_graph=True),
-        "fsdp2": ModelParallelStrategy(data_parallel_size=2, tensor_parallel_size=1),
-    }[cell.strategy]
+    if cell.strategy == "single":
+        return "auto"
+    soon = timedelta(minutes=2)  # ranks that wait for each other in vain should say so
+    if cell.strategy == "fsdp2":
+        return ModelParallelStrategy(data_parallel_size=2, tensor_parallel_size=1, timeout=soon)
+    options = {"ddp": {}, "ddp-unused": {"find_unused_parameters": True}, "ddp-static": {"static_graph": True}}
+    return DDPStrategy(timeout=soon, **options[cell.strategy])
 
 
 def optimization(cell: Cell) -> dict[str, Any]:
