@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from lightning_losses.balancers.base import Balancer
 from lightning_losses.balancers.branches import Branches
 from lightning_losses.balancers.fixed import Fixed
-from lightning_losses.balancers.place import Shared, make_probe
+from lightning_losses.balancers.place import Shared, SharedPath, make_probe
 from lightning_losses.balancers.probe import Probe
 from lightning_losses.bounds import Bounds
 from lightning_losses.checks import check_choice, is_transforming, message, nearest
@@ -92,7 +92,7 @@ class LossModule(Composite):
         self._groups = self._make_groups()
         self._inputs = frozenset({SHARED}.union(*(term.keywords(name) for name, term in self._named.items())))
         self._report: Report | None = None
-        self._root: tuple[nn.Module, ...] = ()  # in a tuple, so that the model does not become a submodule
+        self._place = SharedPath(shared)
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> "LossModule":
@@ -162,15 +162,13 @@ class LossModule(Composite):
         Raises:
             ValueError: the model has no module or parameter of that path; the message names the nearest.
         """
-        self._root = (model,)
-        if self.shared is not None:
-            self._find_shared(self.shared)
+        self._place.attach(model)
         return self
 
     @property
     def is_attached(self) -> bool:
         """Whether the model is known in which the path `shared` is looked up."""
-        return bool(self._root)
+        return self._place.is_attached
 
     @property
     def report(self) -> Report:
@@ -246,22 +244,7 @@ class LossModule(Composite):
                 )
             if self.steps == 0:  # walking the graph costs little, but not nothing
                 shared.check(losses)
-        place = self._find_shared(self.shared) if shared is None and self.shared else shared
-        return make_probe(place, losses, self.scaler)
-
-    def _find_shared(self, path: str) -> nn.Module | Tensor:
-        if not self._root:
-            raise RuntimeError(
-                f"`shared`={path!r} is a path in a model that is not known yet. Call criterion.attach(self) in the "
-                "LightningModule's __init__ or setup, or pass shared=features in the call."
-            )
-        places: dict[str, nn.Module | Tensor] = dict(self._root[0].named_modules())
-        places |= dict(self._root[0].named_parameters())
-        if path not in places:
-            raise ValueError(
-                f"`shared` must be the path of a module or parameter, found {path!r}. {nearest(path, places)}"
-            )
-        return places[path]
+        return make_probe(self._place.find() if shared is None else shared, losses, self.scaler)
 
     def get_extra_state(self) -> dict[str, Any]:
         """The number of optimizer steps."""

@@ -168,12 +168,12 @@ class Term(nn.Module):
         return f"{weight} * {name}[{loss}]({inputs})"
 
     def get_extra_state(self) -> dict[str, Any]:
-        """The data's statistics: not a buffer, because their length is known only from the first batch."""
-        return {"statistics": self._statistics}
+        """The data's statistics: no tensor, because distributed checkpoints restore none whose length has grown."""
+        return {"statistics": self._statistics.tolist()}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
         """Restore what `get_extra_state` returned."""
-        self._statistics = state["statistics"]
+        self._statistics = torch.tensor(state["statistics"], dtype=torch.float64)
 
     def _positional(self, name: str) -> Sequence[str]:
         """The keywords whose values the loss takes by position."""
@@ -188,4 +188,4 @@ def _plus(sums: Tensor, more: Tensor) -> Tensor:
     """The sum of two vectors of statistics, either of which may still be empty."""
     if not sums.numel() or not more.numel():
         return more if more.numel() else sums
-    return sums.to(more.device) + more
+    return sums.to(more) + more

@@ -31,7 +31,7 @@ Outcome = list[Record | Exception]
 def outcomes(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[Cell, Outcome]:
     """What each cell that is asked for, and its reference, came to on each of its ranks."""
     asked = [parameters(item)["cell"] for item in request.session.items if "cell" in parameters(item)]
-    cells = dict.fromkeys([*asked, *(cell.reference for cell in asked)])
+    cells = dict.fromkeys([*asked, *(c.reference for c in asked), *(c.uninterrupted for c in asked)])
     folder = tmp_path_factory.mktemp("parity")
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -69,6 +69,14 @@ def test_a_cell_equals_one_process_with_the_whole_batch(outcomes: dict[Cell, Out
             assert error <= tolerance * expected.double().abs().max(), f"{name}: {record[name]} is not {expected}"
     for name, value in records[0].items():
         assert all(torch.equal(value, record[name]) for record in records), f"{name} differs between ranks"
+
+
+@pytest.mark.parametrize("cell", cases(c for c in CELLS if c.refusal is None and c.mode == "resumed"))
+def test_a_run_that_is_stopped_and_resumed_is_bit_equal(outcomes: dict[Cell, Outcome], cell: Cell) -> None:
+    for resumed, uninterrupted in zip(works(outcomes[cell]), works(outcomes[cell.uninterrupted]), strict=True):
+        assert resumed.keys() == uninterrupted.keys()
+        for name, value in uninterrupted.items():
+            assert torch.equal(resumed[name], value), name
 
 
 @pytest.mark.parametrize("cell", cases(cell for cell in CELLS if cell.refusal is not None))

@@ -79,8 +79,8 @@ class BackwardProbe(FeatureProbe):
         self._squares: dict[str, Tensor] = {}
         self._scales: dict[str, Tensor] = {}
         for name, loss in losses.items():
-            branches[name].register_hook(partial(_keep_square, self._squares, name))
-            loss.register_hook(partial(_keep, self._scales, name))
+            branches[name].register_hook(partial(_keep_square, self._squares, name))  # type: ignore[no-untyped-call]
+            loss.register_hook(partial(_keep, self._scales, name))  # type: ignore[no-untyped-call]
 
     @property
     def has_passed(self) -> bool:

@@ -1,15 +1,65 @@
 """From what the user calls shared to a probe that measures there."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
 import torch
 from torch import Tensor, nn
 
 from lightning_losses.balancers.branches import BackwardProbe, Branches
 from lightning_losses.balancers.probe import FeatureProbe, ParameterProbe, Probe
+from lightning_losses.checks import nearest
 
 Shared = Branches | Tensor | nn.Module | Sequence[Tensor]
 """Where gradients are measured: features (a tensor or several), their branches, a parameter or several, or a module."""
+
+
+class SharedPath:
+    """A path to the shared place, in a model that is told later and does not become part of the loss.
+
+    Args:
+        path: of a module or a parameter; None for no path.
+    """
+
+    def __init__(self, path: str | None) -> None:
+        self.path = path
+        self._model: nn.Module | None = None
+
+    @property
+    def is_attached(self) -> bool:
+        """Whether the model is known."""
+        return self._model is not None
+
+    def attach(self, model: nn.Module) -> None:
+        """Look the path up in `model` from now on.
+
+        Raises:
+            ValueError: the model has no module or parameter of that path; the message names the nearest.
+        """
+        self._model = model
+        self.find()
+
+    def find(self) -> nn.Module | Tensor | None:
+        """What the path names; None without a path.
+
+        Raises:
+            RuntimeError: the model is not known yet.
+            ValueError: it has nothing of that path any more.
+        """
+        if self.path is None:
+            return None
+        if self._model is None:
+            raise RuntimeError(
+                f"`shared`={self.path!r} is a path in a model that is not known yet. Call criterion.attach(self) in "
+                "the LightningModule's __init__ or setup, or pass shared=features in the call."
+            )
+        for look_up in (self._model.get_submodule, self._model.get_parameter):
+            with suppress(AttributeError):
+                return look_up(self.path)
+        places = [name for name, _ in (*self._model.named_modules(), *self._model.named_parameters())]
+        raise ValueError(
+            f"`shared` must be the path of a module or parameter, found {self.path!r}. {nearest(self.path, places)}"
+        )
 
 
 def make_probe(

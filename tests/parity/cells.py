@@ -1,7 +1,7 @@
 """The cells of the matrix, and which of them are refused."""
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 BALANCERS = {
     "fixed": "Fixed, with a schedule",
@@ -24,7 +24,8 @@ STRATEGIES = {
     "ddp-static": "DDP, static graph",
 }
 PRECISIONS = ("32", "64-true", "bf16-mixed", "16-mixed")
-MODES = ("eager", "compiled", "inductor", "whole", "manual")  # whole: torch.compile of the LightningModule
+# whole: torch.compile of the LightningModule; resumed: stopped half-way, and gone on from a checkpoint
+MODES = ("eager", "compiled", "inductor", "whole", "manual", "resumed")
 ACCUMULATE = (1, 4)
 
 MEASURES = ("gradnorm", "upgrad", "imtlg")
@@ -55,6 +56,11 @@ class Cell:
         return Cell(self.balancer, precision="64-true" if self.precision == "64-true" else "32")
 
     @property
+    def uninterrupted(self) -> "Cell":
+        """The same, in one go."""
+        return replace(self, mode="eager")
+
+    @property
     def measures(self) -> bool:
         return self.balancer.startswith(MEASURES)
 
@@ -81,8 +87,10 @@ def _is_tested(cell: Cell) -> bool:
         return cell.strategy == "single" and cell.precision in ("32", "16-mixed") and cell.accumulate == 1
     if cell.mode == "whole":  # one cell a strategy shows whether it is refused or works
         return cell.precision == "32" and cell.accumulate == 1 and cell.strategy != "fsdp2"  # Lightning refuses that
-    if cell.mode == "manual" and cell.strategy == "ddp-unused":
+    if cell.mode in ("manual", "resumed") and cell.strategy == "ddp-unused":
         return False
+    if cell.mode == "resumed":
+        return cell.precision in ("32", "16-mixed")
     if cell.precision == "64-true":  # Lightning's ModelParallelStrategy has none
         return cell.mode in ("eager", "manual") and cell.strategy != "fsdp2"
     return True

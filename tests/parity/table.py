@@ -16,9 +16,10 @@ A cell that cannot work is refused in `setup`, before anything is trained, by an
 instead; the numbers lead to the reasons. This file is written by `python -m parity.table` in `tests`.
 
 - **yes**: in every precision, 32, 64-true, bf16-mixed and 16-mixed, but for those that the notes name.
-- **eager / compiled / inductor / whole / manual**: not compiled; trunk and heads compiled by themselves, by the `aot_eager`
+- **eager / compiled / inductor / whole / manual / resumed**: not compiled; trunk and heads compiled by themselves, by the `aot_eager`
   backend or by inductor; `torch.compile(model)` as a whole; manual optimization with
-  `lightning_losses.callbacks.manual_step`, not compiled.
+  `lightning_losses.callbacks.manual_step`, not compiled; stopped half-way and gone on from a checkpoint, which must be
+  bit-equal to the run in one go.
 """
 
 REASONS = {
@@ -36,7 +37,7 @@ NOTES = """
 
 - FSDP2 takes neither 64-true nor a compiled LightningModule: Lightning's `ModelParallelStrategy` refuses both.
   Compiled cells are run in 32, bf16-mixed and 16-mixed, inductor in 32 and 16-mixed, `whole` in 32; 64-true is run eager
-  and manual.
+  and manual, resumed runs in 32 and 16-mixed.
 - All cells clip the gradient's norm. fp16 is run on the CPU with a CPU GradScaler.
 - Compiled heads that a probe differentiates before the ordinary backward must keep their buffers:
   `torch._functorch.config.donated_buffer = False`, which the callback sets; in a loop of your own, set it yourself. With

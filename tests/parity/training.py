@@ -189,15 +189,39 @@ def train(cell: Cell, rank: int, folder: Path) -> Record:
     """
     recorder = Recorder()
     with quiet():
-        trainer = L.Trainer(
-            accelerator="cpu", devices=cell.ranks, strategy=strategy(cell), max_epochs=1, **optimization(cell),
-             callbacks=[recorder], default_root_dir=folder, logger=False, enable_checkpointing=False,
-            enable_progress_bar=False, enable_model_summary=False, use_distributed_sampler=False, **precision(cell),
-        )  # fmt: skip
-        model = Model(cell)
-        wrapped = torch.compile(model, backend="aot_eager") if cell.mode == "whole" else model
-        trainer.fit(wrapped, DataLoader(batches(cell, rank), batch_size=None))
+        if cell.mode == "resumed":
+            half = STEPS // 2 * cell.accumulate
+            fit(cell, batches(cell, rank)[:half], folder, [recorder, SaveAtTheEnd(folder / cell.id)], epochs=1)
+            fit(cell, batches(cell, rank)[half:], folder, [recorder], epochs=2, checkpoint=folder / cell.id)
+        else:
+            fit(cell, batches(cell, rank), folder, [recorder], epochs=1)
     return recorder.record
+
+
+def fit(
+    cell: Cell,
+    batches: list[dict[str, Tensor]],
+    folder: Path,
+    callbacks: list[L.Callback],
+    epochs: int,
+    checkpoint: Path | None = None,
+) -> None:
+    trainer = L.Trainer(
+        accelerator="cpu", devices=cell.ranks, strategy=strategy(cell), **optimization(cell), **precision(cell),
+        max_epochs=epochs, callbacks=callbacks, default_root_dir=folder, logger=False, enable_checkpointing=False,
+        enable_progress_bar=False, enable_model_summary=False, use_distributed_sampler=False,
+    )  # fmt: skip
+    model = Model(cell)
+    wrapped = torch.compile(model, backend="aot_eager") if cell.mode == "whole" else model
+    trainer.fit(wrapped, DataLoader(batches, batch_size=None), ckpt_path=checkpoint)
+
+
+class SaveAtTheEnd(L.Callback):
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def on_train_epoch_end(self, trainer: L.Trainer, model: Model) -> None:
+        trainer.save_checkpoint(self.path)
 
 
 @contextmanager
