@@ -4,6 +4,9 @@ Statistics that a loss needs from the whole global batch (soft Dice, a mean over
 sums and counts, never as means, so that N ranks equal one process with the union of their batches.
 """
 
+from typing import Any
+
+import torch
 import torch.distributed as dist
 from torch import Tensor
 
@@ -27,9 +30,16 @@ def differentiable_sum_over_ranks(tensor: Tensor) -> Tensor:
     With a loss computed from such a sum every rank holds the same value, and the average of the ranks' gradients that
     DDP takes is exactly the gradient of that one global loss.
     """
-    if world_size() == 1:
-        return tensor
-    from torch.distributed.nn.functional import all_reduce
+    return tensor if world_size() == 1 else _Sum.apply(tensor)  # type: ignore[no-untyped-call, no-any-return]
 
-    total: Tensor = all_reduce(tensor)  # type: ignore[no-untyped-call]
-    return total
+
+class _Sum(torch.autograd.Function):
+    """Its derivative is itself, so it can be differentiated any number of times."""
+
+    @staticmethod
+    def forward(ctx: Any, tensor: Tensor) -> Tensor:
+        return sum_over_ranks(tensor)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+        return differentiable_sum_over_ranks(gradient)

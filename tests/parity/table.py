@@ -50,6 +50,8 @@ NOTES = """
 - Micro-batches and ranks count alike, as in Lightning's average of gradients: give all the same number of samples.
 - References of normalised losses (the score of a mean, of a median) are estimates from batches, and batches cut
   differently estimate them differently, by a percent or so.
+- The callback that ends the steps adds itself to Trainers of `lightning.pytorch`. One of the `pytorch_lightning` package
+  does without: there every training call is a step, or you call `step` yourself.
 - `FSDPStrategy` (FSDP1), DeepSpeed and tensor parallelism are refused with balancers that measure gradients: FSDP1 does
   not run without an accelerator, so it is not tested.
 """
