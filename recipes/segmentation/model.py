@@ -10,7 +10,7 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, OneCycleLR
 
-from lightning_losses import LossModule
+from lightning_losses import LossModule, parameter_groups
 from lightning_losses.checks import check_choice, check_number, message
 
 from .metrics import Overlap
@@ -153,8 +153,8 @@ class Segmenter(LightningModule):
                 logger.log_image("test/predictions", [str(path)])
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """AdamW, its learning rate scheduled step by step."""
-        optimizer = torch.optim.AdamW(self.parameters(), lr=self.lr, weight_decay=self.weight_decay)
+        """AdamW, its learning rate scheduled step by step; what the loss learns does not decay."""
+        optimizer = torch.optim.AdamW(parameter_groups(self, lr=self.lr, weight_decay=self.weight_decay))
         steps = int(self.trainer.estimated_stepping_batches)
         scheduler: LRScheduler
         if self.schedule == "onecycle":
