@@ -1,6 +1,7 @@
 """What the benchmarks share: interleaved timing, ratios, tables, and results that say where they come from."""
 
 import argparse
+import gc
 import json
 import platform
 import random
@@ -49,11 +50,15 @@ def interleave(candidates: Mapping[str, Callable[[], None]], rounds: int, calls:
 
     The machine's mood changes slowly compared with a round, so that ratios within a round are steady where times are
     not. CPU time of the process is the main clock: unlike wall time it does not count what other processes take.
+    Between two candidates the garbage collector runs, so that none pays for the cycles of another.
     """
+    gc.collect()
+    gc.freeze()
     times = {name: Clocks([], []) for name in candidates}
     order = random.Random(0)
     for turn in range(rounds + 1):
         for name in order.sample(list(candidates), len(candidates)):
+            gc.collect()
             wall, cpu = time.perf_counter(), time.process_time()
             for _ in range(calls):
                 candidates[name]()

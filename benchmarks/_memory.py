@@ -18,4 +18,5 @@ def peak_bytes(work: Callable[[], None]) -> int:
         work()
     events = profiler.profiler.kineto_results.events()
     changes = sorted((event.start_ns(), event.nbytes()) for event in events if event.name() == "[memory]")
-    return max(accumulate(size for _, size in changes))
+    peak: int = max(accumulate(size for _, size in changes))
+    return peak

@@ -17,11 +17,12 @@ import torch
 from gradnorm_pytorch import GradNormLossWeighter
 from torch import Tensor, nn
 from torch_harness.losses import BalancerConfig, LossBalancer, LossTarget, weighted_loss
-from torchjd.aggregation import UPGrad
-from torchjd.autojac import jac_to_grad, mtl_backward
+from torchjd.aggregation import UPGrad, UPGradWeighting
+from torchjd.autogram import Engine
+from torchjd.autojac import jac, jac_to_grad, mtl_backward
 
 from lightning_losses import LossModule, Term
-from lightning_losses.balancers import Balancer
+from lightning_losses.balancers import Balancer, Branches
 
 
 class Network(nn.Module):
@@ -54,9 +55,16 @@ class Method(nn.Module):
         self.network = [network]  # in a list: its parameters are not the method's own
         self.names = [f"t{i}" for i in range(network.tasks)]
 
+    def start(self, features: Tensor, task: int) -> Tensor:
+        """What a task's head is given; called for the tasks in turn."""
+        return features
+
     def backward(self, losses: Sequence[Tensor], features: Tensor) -> Tensor:
         """Gradients into the parameters; the weights of this step."""
         raise NotImplementedError
+
+    def stepped(self) -> None:
+        """What is left to do once the optimizer has stepped."""
 
 
 class PlainSum(Method):
@@ -99,6 +107,31 @@ class Ours(Method):
         return torch.stack(list(self.criterion.report.weights.values()))
 
 
+class OursInBranches(Ours):
+    """The same, measured in the ordinary backward: every head starts from a branch of the features."""
+
+    branches: Branches
+
+    def __init__(self, network: Network, balancer: Balancer) -> None:
+        super().__init__(network, balancer, at="branches")
+        self.criterion.auto_step = False
+
+    def start(self, features: Tensor, task: int) -> Tensor:
+        """The task's branch."""
+        if task == 0:
+            self.branches = self.criterion.branch(features)
+        return self.branches[self.names[task]]
+
+    def backward(self, losses: Sequence[Tensor], features: Tensor) -> Tensor:
+        """The total's ordinary backward."""
+        self.criterion(**dict(zip(self.names, losses, strict=True)), shared=self.branches).backward()
+        return torch.stack(list(self.criterion.report.weights.values()))
+
+    def stepped(self) -> None:
+        """Only now is the backward known."""
+        self.criterion.step()
+
+
 class GradnormPytorch(Method):
     """gradnorm-pytorch's GradNormLossWeighter, at its own learning rate (1e-4, plain gradient descent)."""
 
@@ -116,33 +149,48 @@ class GradnormPytorch(Method):
         return weights
 
 
-class LibMTLGradNorm(Method):
-    """LibMTL's GradNorm class, unmodified, called as its Trainer does, which itself is bound to "cuda:0".
+class LibMTL(Method):
+    """A weighting of LibMTL, unmodified, called as its Trainer does, which itself is bound to "cuda:0".
 
-    Its epoch 0 (equal weights, mean losses kept as L(0)) is one step here, as in the paper. `zero_grad_share_params`
-    keeps zeros instead of None, because under torch >= 2.0 the library's own would leave no gradient to write to.
+    `zero_grad_share_params` keeps zeros instead of None, because under torch >= 2.0 the library's own would leave no
+    gradient to write to.
+
+    Args:
+        network: the model.
+        name: its class in `LibMTL.weighting`.
+        options: what its `backward` takes beside the losses.
     """
 
-    gradnorm: Any
+    weighting: Any
 
-    def __init__(self, network: Network, alpha: float) -> None:
+    def __init__(self, network: Network, name: str, **options: Any) -> None:
         super().__init__(network)
-        self.alpha = alpha
-        gradnorm: Any = _libmtl_gradnorm()()
-        gradnorm.task_num, gradnorm.device = network.tasks, torch.device("cpu")
-        gradnorm.rep_grad, gradnorm.epoch = False, 0
-        gradnorm.get_share_params = network.trunk.parameters
-        gradnorm.zero_grad_share_params = lambda: network.trunk.zero_grad(set_to_none=False)
-        gradnorm.init_param()
-        self.gradnorm = gradnorm
+        self.options = options
+        weighting: Any = _libmtl(name)()
+        weighting.task_num, weighting.device = network.tasks, torch.device("cpu")
+        weighting.rep_grad, weighting.epoch = False, 0
+        weighting.get_share_params = network.trunk.parameters
+        weighting.zero_grad_share_params = lambda: network.trunk.zero_grad(set_to_none=False)
+        weighting.init_param()
+        self.weighting = weighting
 
     def backward(self, losses: Sequence[Tensor], features: Tensor) -> Tensor:
         """Every task's backward through the whole trunk."""
-        stacked = torch.stack(list(losses))
-        weights = torch.as_tensor(self.gradnorm.backward(stacked, alpha=self.alpha)).float()
-        if self.gradnorm.epoch == 0:
-            self.gradnorm.train_loss_buffer = stacked.detach().numpy()[:, None]
-            self.gradnorm.epoch = 1
+        return torch.as_tensor(self.weighting.backward(torch.stack(list(losses)), **self.options)).float()
+
+
+class LibMTLGradNorm(LibMTL):
+    """LibMTL's GradNorm; its epoch 0 (equal weights, mean losses kept as L(0)) is one step here, as in the paper."""
+
+    def __init__(self, network: Network, alpha: float) -> None:
+        super().__init__(network, "GradNorm", alpha=alpha)
+
+    def backward(self, losses: Sequence[Tensor], features: Tensor) -> Tensor:
+        """The first losses are kept."""
+        weights = super().backward(losses, features)
+        if self.weighting.epoch == 0:
+            self.weighting.train_loss_buffer = torch.stack(list(losses)).detach().numpy()[:, None]
+            self.weighting.epoch = 1
         return weights
 
 
@@ -158,6 +206,37 @@ class TorchJDUPGrad(Method):
         mtl_backward(list(losses), features=features)
         jac_to_grad(self.network[0].trunk.parameters(), self.aggregator)
         return torch.full((len(losses),), float("nan"))
+
+
+class TorchJDAutogram(Method):
+    """TorchJD's engine: the Gramian at all shared parameters, layer by layer, the Jacobian never stored."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__(network)
+        self.engine = Engine(network.trunk, batch_dim=None)
+        self.weighting = UPGradWeighting()
+
+    def backward(self, losses: Sequence[Tensor], features: Tensor) -> Tensor:
+        """As in TorchJD's guide to the engine."""
+        stacked = torch.stack(list(losses))
+        weights: Tensor = self.weighting(self.engine.compute_gramian(stacked))
+        torch.autograd.backward(stacked, weights)
+        return weights
+
+
+class TorchJDAtFeatures(Method):
+    """TorchJD's Jacobian at the features, its UPGrad weights and one ordinary backward."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__(network)
+        self.weighting = UPGradWeighting()
+
+    def backward(self, losses: Sequence[Tensor], features: Tensor) -> Tensor:
+        """Put together from TorchJD's parts; what its guides show is `mtl_backward`."""
+        rows = jac(list(losses), features, retain_graph=True)[0].flatten(1)
+        weights: Tensor = self.weighting(rows @ rows.T)
+        torch.autograd.backward(torch.stack(list(losses)), weights)
+        return weights
 
 
 class TorchHarness(Method):
@@ -183,9 +262,15 @@ def weighted_sum(weights: Iterable[float | Tensor], losses: Iterable[Tensor]) ->
     return reduce(torch.add, [weight * loss for weight, loss in zip(weights, losses, strict=True)])
 
 
+def _libmtl(name: str) -> Callable[[], nn.Module]:
+    """A weighting's class from its own file, past the package's __init__, which imports what torchvision lost."""
+    _stand_in_for_libmtl()
+    weighting: Callable[[], nn.Module] = getattr(importlib.import_module(f"LibMTL.weighting.{name}"), name)
+    return weighting
+
+
 @cache
-def _libmtl_gradnorm() -> Callable[[], nn.Module]:
-    """The class from its own file, past the package's __init__, which imports what torchvision no longer has."""
+def _stand_in_for_libmtl() -> None:
     spec = find_spec("LibMTL")
     if spec is None or spec.origin is None:
         raise ModuleNotFoundError("LibMTL is not installed.")
@@ -193,5 +278,3 @@ def _libmtl_gradnorm() -> Callable[[], nn.Module]:
         package = ModuleType(name)
         package.__path__ = [str(Path(spec.origin).parent / name.partition(".")[2])]
         sys.modules[name] = package
-    gradnorm: Callable[[], nn.Module] = importlib.import_module("LibMTL.weighting.GradNorm").GradNorm
-    return gradnorm

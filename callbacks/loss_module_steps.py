@@ -69,16 +69,20 @@ class LossModuleSteps(Callback):
         self._global_step = trainer.global_step
         self._scale = loss_scale(trainer)
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         """End a step if the optimizer did."""
         if not self._stepped or trainer.global_step == self._global_step:
             return
         scale = loss_scale(trainer)
         overflow = scale < self._scale
+        # A training_step that returned None had no backward; with accumulation, micro-batches before it may have had.
+        skipped = pl_module.automatic_optimization and not outputs and trainer.accumulate_grad_batches == 1
         self._global_step, self._scale = trainer.global_step, scale
         for criterion in self._stepped:
             if criterion.pending:
-                criterion.discard() if overflow else criterion.step()
+                criterion.discard() if overflow or skipped else criterion.step()
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Give the LossModules back."""

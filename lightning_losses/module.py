@@ -92,6 +92,7 @@ class LossModule(Composite):
         self._groups = self._make_groups()
         self._inputs = frozenset({SHARED}.union(*(term.keywords(name) for name, term in self._named.items())))
         self._report: Report | None = None
+        self._checked: set[str] = set()
         self._place = SharedPath(shared)
 
     @classmethod
@@ -113,7 +114,7 @@ class LossModule(Composite):
         transforming = is_transforming()
         learning = self._learning()
         values = self._evaluate(call, learning and self.steps < self.reference_steps)
-        make_probe = partial(self._probe, call.get(SHARED)) if learning else None
+        make_probe = partial(self._probe, call.get(SHARED), values) if learning else None
         shares = [share for g in self._groups if (share := g.combine(values, self.steps, make_probe)) is not None]
         total = shares[0][0] if len(shares) == 1 else torch.stack([share for share, _ in shares]).sum()
         if not transforming:  # what a transform wraps must not outlive it
@@ -234,7 +235,7 @@ class LossModule(Composite):
             raise ValueError("No term has its inputs in this call; at least one must.")
         return values
 
-    def _probe(self, shared: Shared | None, losses: Mapping[str, Tensor]) -> Probe:
+    def _probe(self, shared: Shared | None, values: Mapping[str, Tensor], losses: Mapping[str, Tensor]) -> Probe:
         if isinstance(shared, Branches):
             if self.auto_step:
                 raise RuntimeError(
@@ -242,8 +243,9 @@ class LossModule(Composite):
                     "LossModule with auto_step=False and call its step() after optimizer.step(). In a Lightning "
                     "Trainer the callback LossModuleSteps does so by itself."
                 )
-            if self.steps == 0:  # walking the graph costs little, but not nothing
-                shared.check(losses)
+            if not self._checked.issuperset(values):  # walking the graph costs little, but not nothing
+                shared.check(values, losses)
+                self._checked.update(values)
         return make_probe(self._place.find() if shared is None else shared, losses, self.scaler)
 
     def get_extra_state(self) -> dict[str, Any]:

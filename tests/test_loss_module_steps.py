@@ -164,6 +164,21 @@ def test_a_step_that_overflowed_might_as_well_not_have_been(
     assert same(models[0].state_dict(), models[1].state_dict())
 
 
+class Skips(Model):
+    """Leaves every third batch out, after it has looked at its losses."""
+
+    def training_step(self, batch: Tensor, batch_idx: int) -> Tensor | None:
+        loss = super().training_step(batch, batch_idx)
+        return None if batch_idx % 3 == 1 else loss
+
+
+@pytest.mark.parametrize("branch", [False, True], ids=["features", "branches"])
+def test_a_batch_that_training_step_leaves_out_teaches_nothing(tmp_path: Path, branch: bool) -> None:
+    model = Skips(make(GradNorm()), branch=branch)
+    fit(model, tmp_path, 6)
+    assert model.criterion.steps == model.criterion.balancer.steps == 4
+
+
 @pytest.mark.parametrize("branch", [False, True], ids=["features", "branches"])
 def test_gradients_too_small_for_float16_are_measured(tmp_path: Path, branch: bool) -> None:
     """Unscaled, they are below 6e-8 and vanish; the weights they lead to are those of float32."""

@@ -6,7 +6,7 @@ shows at branch i just what term i adds, :math:`s\, w_i g_i`, and at the loss :m
 quotient is the gradient :math:`g_i` that a probe would need a pass of its own for.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from lightning_losses.balancers.probe import FeatureProbe, unreached
-from lightning_losses.checks import nearest
+from lightning_losses.checks import message, nearest
 from lightning_losses.numerics import at_least_float32, safe_divide
 
 
@@ -28,37 +28,59 @@ class Branches(Mapping[str, Tensor]):
     """
 
     def __init__(self, features: Tensor, names: Sequence[str], measured: bool) -> None:
+        if not isinstance(features, Tensor):
+            raise TypeError(message("features", "one tensor", features))
         if measured and not features.requires_grad:
             raise ValueError("`features` must require a gradient, found a tensor that does not. Is it detached?")
-        self._aliases = {name: features.view_as(features) if measured else features for name in names}
+        self.measured = measured
+        self._features = features
+        self._names = tuple(names)
+        self._aliases: dict[str, Tensor] = {}
 
     def __getitem__(self, name: str) -> Tensor:
+        """The branch, made when first asked for.
+
+        Autograd runs what was made last first: a branch made just before its head hands its gradient on as soon as the
+        head has been passed, where branches made all at once would hold one each until the last head has.
+        """
+        if name not in self._names:
+            raise KeyError(f"There is no term {name!r} to branch for. {nearest(name, self._names)}")
         if name not in self._aliases:
-            raise KeyError(f"There is no term {name!r} to branch for. {nearest(name, self._aliases)}")
+            self._aliases[name] = self._features.view_as(self._features) if self.measured else self._features
         return self._aliases[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._aliases)
+        return iter(self._names)
 
     def __len__(self) -> int:
-        return len(self._aliases)
+        return len(self._names)
 
-    def check(self, losses: Mapping[str, Tensor]) -> None:
-        """Every loss must come from its own branch and from no other.
+    def check(self, losses: Mapping[str, Tensor], balanced: Collection[str]) -> None:
+        """Every balanced loss must come from its own branch and from nowhere else, and no other loss from that branch.
+
+        Args:
+            losses: all losses of the call, by name.
+            balanced: which of them are balanced.
 
         Raises:
             ValueError: a term does not; the message names it.
         """
-        owners = {branch.grad_fn: name for name, branch in self.items()}
+        owners = {self[name].grad_fn: name for name in losses}
+        past = self[next(iter(losses))].grad_fn.next_functions[0]  # type: ignore[union-attr]
         for name, loss in losses.items():
-            reached = _reached(loss.grad_fn, owners)
-            if name not in reached:
+            reached, passed = _reached(loss.grad_fn, owners, past)
+            if name in balanced and name not in reached:
                 raise ValueError(unreached(name))
-            if reached != {name}:
-                other = min(reached - {name})
+            if name in balanced and passed:
                 raise ValueError(
-                    f"Term {name!r} must be computed from its own branch alone, but it also reaches that of {other!r}. "
-                    "Terms that share a head cannot be told apart in the backward: pass shared=features instead."
+                    f"Term {name!r} must be computed from its branch alone, but it also reaches the features past it, "
+                    "where its gradient is not seen: start everything of the term from its branch."
+                )
+            if others := reached & set(balanced) - {name}:
+                raise ValueError(
+                    f"Term {name!r} must be computed from its own branch alone, but it also reaches that of "
+                    f"{min(others)!r}. Terms that share a head cannot be told apart in the backward: pass "
+                    "shared=features instead."
                 )
 
 
@@ -78,7 +100,14 @@ class BackwardProbe(FeatureProbe):
         self._names = tuple(losses)
         self._squares: dict[str, Tensor] = {}
         self._scales: dict[str, Tensor] = {}
+        if not branches.measured:
+            raise ValueError(
+                "`shared` must be branches of this training call, found some made in evaluation mode or without "
+                "gradients. Call criterion.branch(features) where the loss is computed."
+            )
         for name, loss in losses.items():
+            if not loss.requires_grad:
+                raise ValueError(unreached(name))
             branches[name].register_hook(partial(_keep_square, self._squares, name))  # type: ignore[no-untyped-call]
             loss.register_hook(partial(_keep, self._scales, name))  # type: ignore[no-untyped-call]
 
@@ -104,9 +133,10 @@ def _keep_square(into: dict[str, Tensor], name: str, gradient: Tensor) -> None:
     into[name] = at_least_float32(gradient.detach()).square().sum()
 
 
-def _reached(start: Any, owners: Mapping[Any, str]) -> set[str]:
-    """The owners of the branches that a graph, walked from its end, comes to."""
+def _reached(start: Any, owners: Mapping[Any, str], past: tuple[Any, int]) -> tuple[set[str], bool]:
+    """Whose branches a graph, walked from its end, comes to, and whether it comes to the edge `past` beside them."""
     reached: set[str] = set()
+    passed = False
     seen: set[Any] = set()
     stack = [start]
     while stack:
@@ -117,5 +147,6 @@ def _reached(start: Any, owners: Mapping[Any, str]) -> set[str]:
         if node in owners:
             reached.add(owners[node])
         else:
+            passed = passed or past in node.next_functions
             stack.extend(parent for parent, _ in node.next_functions)
-    return reached
+    return reached, passed

@@ -10,7 +10,7 @@ untouched. What is measured travels as sums that add over micro-batches and rank
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import ClassVar
 
 import torch
@@ -95,7 +95,7 @@ class FeatureProbe(Probe):
         """Squared norms [T], or inner products [T, T]."""
         if not pairwise:
             return torch.stack([_squared_norm(self.gradient(name)) for name in self.losses])
-        rows = _flat_rows([self.gradient(name) for name in self.losses])
+        rows = _flat_rows(map(self.gradient, self.losses), len(self.losses))
         return rows @ rows.T
 
     @staticmethod
@@ -111,7 +111,7 @@ class ParameterProbe(Probe):
 
     def sums(self, pairwise: bool) -> Tensor:
         """The gradients [T, P], P the number of shared parameters."""
-        return _flat_rows([self.gradient(name) for name in self.losses])
+        return _flat_rows(map(self.gradient, self.losses), len(self.losses))
 
     @staticmethod
     def products(sums: Tensor, parts: int, pairwise: bool) -> Tensor:
@@ -134,5 +134,12 @@ def _squared_norm(gradients: Sequence[Tensor]) -> Tensor:
     return norms.square().sum()
 
 
-def _flat_rows(gradients: Sequence[Sequence[Tensor]]) -> Tensor:
-    return torch.stack([torch.cat([g.reshape(-1) for g in row]) for row in gradients])
+def _flat_rows(gradients: Iterable[Sequence[Tensor]], rows: int) -> Tensor:
+    """One row a loss, written as it comes: beside them only one loss's gradient is held."""
+    matrix = torch.empty(0)
+    for i, row in enumerate(gradients):
+        flat = row[0].reshape(-1) if len(row) == 1 else torch.cat([g.reshape(-1) for g in row])
+        if i == 0:
+            matrix = flat.new_empty(rows, flat.numel())
+        matrix[i] = flat
+    return matrix

@@ -49,7 +49,7 @@ class Window:
         self._losses_and_counts: Tensor | None = None
         self._gradients: Tensor | None = None
         self._probe: type[Probe] | None = None
-        self._expected: tuple[BackwardProbe, Present] | None = None
+        self._expected: list[tuple[BackwardProbe, Present]] = []
 
     def add(self, losses: Tensor, present: Present, probe: Probe | None) -> None:
         """Add one micro-batch: its losses and, where a probe is given, their gradients.
@@ -67,15 +67,16 @@ class Window:
         values = _spread(torch.stack([losses, torch.ones_like(losses)]), present, self.terms, dim=1)
         self._losses_and_counts = values if self._losses_and_counts is None else self._losses_and_counts + values
         if isinstance(probe, BackwardProbe):
-            self._expected = probe, present
+            self._expected.append((probe, present))
         elif probe is not None:
             self._add_gradients(probe, present)
 
     def _collect(self) -> None:
-        """Take in what the backward of the last micro-batch has shown."""
-        if self._expected is not None and self._expected[0].has_passed:
-            self._add_gradients(*self._expected)
-        self._expected = None
+        """Take in what the backwards of the last micro-batches have shown; several calls may share one."""
+        for probe, present in self._expected:
+            if probe.has_passed:
+                self._add_gradients(probe, present)
+        self._expected = [(probe, present) for probe, present in self._expected if not probe.has_passed]
 
     def _add_gradients(self, probe: Probe, present: Present) -> None:
         sums = _spread(probe.sums(self.pairwise), present, self.terms, dim=0)
@@ -90,6 +91,11 @@ class Window:
         self._collect()
         if self._losses_and_counts is None:
             return None
+        if self._expected and self._gradients is None:
+            raise RuntimeError(
+                "No backward has come by the branches in this step, so there is nothing to balance by. Call step() "
+                "after loss.backward(), or discard() if the step was not taken."
+            )
         sums, counts = sum_over_ranks(self._losses_and_counts)
         products = None
         if self._gradients is not None and self._probe is not None:
