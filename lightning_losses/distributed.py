@@ -30,7 +30,7 @@ def differentiable_sum_over_ranks(tensor: Tensor) -> Tensor:
     With a loss computed from such a sum every rank holds the same value, and the average of the ranks' gradients that
     DDP takes is exactly the gradient of that one global loss.
     """
-    return tensor if world_size() == 1 else _Sum.apply(tensor)  # type: ignore[no-untyped-call, no-any-return]
+    return tensor if world_size() == 1 else _Sum.apply(tensor)
 
 
 class _Sum(torch.autograd.Function):
@@ -41,5 +41,5 @@ class _Sum(torch.autograd.Function):
         return sum_over_ranks(tensor)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
         return differentiable_sum_over_ranks(gradient)
