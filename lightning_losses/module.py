@@ -22,6 +22,9 @@ from lightning_losses.term import Composite, Term
 SHARED = "shared"
 """The reserved keyword of a call: where a balancer measures gradients."""
 
+Listener = Callable[[Mapping[str, Tensor], Shared | None], None]
+"""Hears, in a training call, the terms' values with their graphs and the shared place, before they are weighed."""
+
 
 class LossModule(Composite):
     r"""Named losses composed into one, :math:`\sum_i w_i L_i`, with the user's weights or a balancer's.
@@ -89,6 +92,7 @@ class LossModule(Composite):
         self.scaler: torch.amp.GradScaler | None = None
         self.steps = 0
         self.pending = False
+        self.listeners: list[Listener] = []
         self._groups = self._make_groups()
         self._inputs = frozenset({SHARED}.union(*(term.keywords(name) for name, term in self._named.items())))
         self._report: Report | None = None
@@ -114,6 +118,9 @@ class LossModule(Composite):
         transforming = is_transforming()
         learning = self._learning()
         values = self._evaluate(call, learning and self.steps < self.reference_steps)
+        if learning and not torch.compiler.is_compiling():
+            for listen in self.listeners:
+                listen(values, self._place.find() if call.get(SHARED) is None else call[SHARED])
         make_probe = partial(self._probe, call.get(SHARED), values) if learning else None
         shares = [share for g in self._groups if (share := g.combine(values, self.steps, make_probe)) is not None]
         total = shares[0][0] if len(shares) == 1 else torch.stack([share for share, _ in shares]).sum()
