@@ -9,6 +9,7 @@ from torch import Tensor
 
 from lightning_losses.callbacks.compatibility import check_accumulation
 from lightning_losses.callbacks.loss_module_steps import LossModuleSteps, loss_scale
+from lightning_losses.callbacks.stand_ins import OptimizerStandIn
 from lightning_losses.checks import check_number
 from lightning_losses.module import LossModule
 
@@ -55,6 +56,9 @@ def manual_step(
     """
     accumulate = int(check_number("accumulate", accumulate, at_least=1))
     trainer = model.trainer
+    if isinstance(optimizer, OptimizerStandIn):
+        optimizer.keep(loss)
+        return False
     if criterion is not None:
         check_accumulation(criterion, accumulate, "accumulate")
         for callback in trainer.callbacks:  # type: ignore[attr-defined]

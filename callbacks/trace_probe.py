@@ -1,0 +1,123 @@
+"""The trace of the Hessian or of the Gauss-Newton matrix of one batch, by the cheapest way that a network allows."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+
+import torch
+from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities import rank_zero_info
+from torch import Tensor
+
+from lightning_losses.callbacks.compatibility import IncompatibleError, loss_modules
+from lightning_losses.callbacks.followed import Found
+from lightning_losses.callbacks.layer_groups import LayerGroups
+from lightning_losses.callbacks.replay import Replay
+from lightning_losses.curvature.estimate import Estimate, Parameters
+from lightning_losses.curvature.ggn_trace import GaussNewtonTrace
+from lightning_losses.curvature.loss_calls import NoLikelihoodError
+from lightning_losses.curvature.residual import residual_trace
+from lightning_losses.curvature.trace import hutchinson_trace
+from lightning_losses.curvature.twice import differentiable_twice
+
+Groups = Mapping[str, Sequence[str]]
+Series = tuple[Sequence[str], Tensor, Tensor]
+"""Names, values and standard errors; NaN for an error that is not known."""
+
+
+class TraceProbe:
+    """Finds at the first batch how the trace can be had, says so, and has it from every further one.
+
+    Args:
+        matrix: ``"auto"``, ``"Hessian"`` or ``"GGN"``.
+        groups: the layers.
+        model: the model.
+        per_term: whether to tell the terms of its LossModules apart.
+    """
+
+    def __init__(self, matrix: str, groups: LayerGroups, model: LightningModule, per_term: bool) -> None:
+        self.matrix = matrix
+        self.per_term = per_term
+        names = {id(p): name for name, p in model.named_parameters()}
+        self._groups = {group: [names[id(p)] for p in ps] for group, ps in groups.split(model.parameters()).items()}
+        terms = [f"term/{name}" for criterion in loss_modules(model) for name in criterion.terms] if per_term else []
+        self.names = tuple(f"trace/{name}" for name in ("total", *self._groups, *dict.fromkeys(terms)))
+        self.positive: frozenset[str] = frozenset()
+        self.is_hessian = True
+        self._way: Callable[[Replay, torch.Generator], Series] | None = None
+
+    def measure(self, replay: Replay, generator: torch.Generator) -> Found:
+        """Look at one batch.
+
+        Raises:
+            IncompatibleError: the matrix that is asked for cannot be measured here; the message says why.
+        """
+        if self._way is None:
+            self._way = self._choose(replay)
+        names, values, errors = self._way(replay, generator)
+        found = dict(zip(names, zip(values.tolist(), errors.tolist(), strict=True), strict=True))
+        both = [found.get(name.removeprefix("trace/"), (math.nan, math.nan)) for name in self.names]
+        return Found(*torch.tensor(both, dtype=torch.float64).unbind(1))
+
+    def _choose(self, replay: Replay) -> Callable[[Replay, torch.Generator], Series]:
+        """The cheapest way, and a line that says which it is."""
+        parameters = replay.parameters
+        groups = {g: kept for g, names in self._groups.items() if (kept := [n for n in names if n in parameters])}
+        tracer = GaussNewtonTrace(replay.model, groups)
+        try:
+            plan = tracer.plan(replay, parameters)
+        except NoLikelihoodError as error:
+            if self.matrix == "GGN":
+                raise IncompatibleError(f'HessianTraceMonitor(matrix="GGN") cannot work: {error}') from error
+            _say(f"Tr H, by Hutchinson's probes: {error}")
+            return partial(self._hutchinson, groups)
+        if plan.certificate.holds and self.matrix != "GGN":
+            _say("Tr H, by per-sample probes of the Gauss-Newton matrix: this network's traces are equal.")
+        elif self.matrix == "Hessian":
+            _say("Tr H, by per-sample probes of the Gauss-Newton matrix and Hutchinson's of the rest.")
+            return partial(self._with_residual, tracer, groups)
+        else:
+            self.is_hessian = False
+            why = "; ".join(plan.certificate.reasons[:2])
+            _say(f"the trace of the Gauss-Newton matrix{f', which is not Tr H here: {why}' if why else ''}.")
+        if plan.is_convex:
+            self.positive = frozenset(self.names)
+        return partial(self._gauss_newton, tracer)
+
+    def _gauss_newton(self, tracer: GaussNewtonTrace, replay: Replay, generator: torch.Generator) -> Series:
+        found = tracer.estimate(replay, replay.parameters, by_term=self.per_term, generator=generator)
+        return found.names, found.value, found.population_error
+
+    def _with_residual(
+        self, tracer: GaussNewtonTrace, groups: Groups, replay: Replay, generator: torch.Generator
+    ) -> Series:
+        """Terms are those of the Gauss-Newton matrix alone, so they are left out."""
+        names, values, _ = self._gauss_newton(tracer, replay, generator)
+        rest = _checked(residual_trace, replay, groups, generator, probes=1)
+        known = values[: 1 + len(groups)] + torch.cat([rest.sum().unsqueeze(0), rest]).to(values)
+        return names[: len(known)], known, torch.full_like(known, math.nan)
+
+    def _hutchinson(self, groups: Groups, replay: Replay, generator: torch.Generator) -> Series:
+        rest = _checked(hutchinson_trace, replay, groups, generator, probes=2)
+        values = torch.cat([rest.sum().unsqueeze(0), rest])
+        return ("total", *groups), values, torch.full_like(values, math.nan)
+
+
+def _checked(
+    estimator: Callable[..., Estimate], replay: Replay, groups: Groups, generator: torch.Generator, probes: int
+) -> Tensor:
+    """An estimator that differentiates twice, by group, [G]."""
+
+    def objective(parameters: Parameters) -> Tensor:
+        with differentiable_twice():
+            return replay(parameters)
+
+    members = list(groups.values())
+    try:
+        return estimator(objective, replay.parameters, probes=probes, groups=members, generator=generator).value
+    except RuntimeError as error:
+        raise IncompatibleError(f"HessianTraceMonitor cannot measure this network's Hessian: {error}") from error
+
+
+def _say(what: str) -> None:
+    rank_zero_info(f"HessianTraceMonitor logs {what}")
