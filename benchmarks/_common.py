@@ -17,7 +17,11 @@ from typing import Any, NamedTuple
 import torch
 
 RESULTS = Path(__file__).parent / "results"
-PACKAGES = ("lightning-losses", "torch", "lightning", "torchjd", "gradnorm-pytorch", "LibMTL", "torch-harness")
+PACKAGES = (
+    *("lightning-losses", "torch", "lightning", "torchjd", "gradnorm-pytorch", "LibMTL", "torch-harness"),
+    *("torchvision", "pyhessian", "curvlinops-for-pytorch", "hessian-eigenthings", "backpack-for-pytorch"),
+    "cockpit-for-pytorch",
+)
 
 
 class Spread(NamedTuple):
