@@ -1,9 +1,9 @@
 """Does HessianTraceMonitor keep its budget, and does its band hold the truth as often as it says?
 
 A small convolutional network is trained with the monitor on. Every so often training pauses, and the trace is estimated
-over 4096 other samples, to 2 or 3 %; the band at that moment either holds it or not. The overhead is what the monitor has taken
-by its own clock, over the time of everything else. Targets: within 0.2 points of the budget; bands that hold the truth
-90 to 97 times of 100.
+over 4096 other samples, to 2 or 3 %; the band at that moment either holds it or not. The overhead is what the monitor
+has taken by its own clock, over the time of everything else. Targets: within 0.2 points of the budget; bands that hold
+the truth 90 to 97 times of 100.
 """
 
 import statistics
@@ -41,9 +41,11 @@ class Model(L.LightningModule):
         self.net = nn.Sequential(*layers, nn.Flatten(), nn.Linear(32 * 16, CLASSES))
 
     def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
+        """The loss of a batch."""
         return cross_entropy(self.net(batch[0]), batch[1])
 
     def configure_optimizers(self) -> dict[str, Any]:
+        """SGD with momentum and a step schedule."""
         optimizer = torch.optim.SGD(self.parameters(), lr=0.05, momentum=0.9)
         schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, [2 * STEPS // 3])
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
@@ -57,6 +59,7 @@ class Truth(L.Callback):
         self.seen: list[tuple[int, float, float, float, float]] = []
 
     def on_train_batch_end(self, trainer: L.Trainer, model: Model, *args: Any) -> None:
+        """Look at the truth."""
         if trainer.global_step % EVERY or trainer.global_step < 5 * EVERY:
             return
         net = model.net.eval()

@@ -15,7 +15,7 @@ from lightning_losses.curvature.lanczos import Eigenpair, largest_eigenvalue, pr
 from lightning_losses.curvature.products import HessianOperator, Product
 from lightning_losses.curvature.twice import differentiable_twice
 
-STEPS = 3
+STEPS = 5
 """Products a look. From the last Ritz vector they follow an eigenvalue that changes slowly; from a random vector, at
 the first look, they find most of it, and the residual says how much is missing."""
 
@@ -33,7 +33,7 @@ class EigenvalueProbe:
         self._vectors: dict[str, Direction] = {}
 
     def measure(self, replay: Replay, generator: torch.Generator) -> Found:
-        """Look at one batch: 3 products of the Hessian, 6 if steps are preconditioned."""
+        """Look at one batch: 5 products of the Hessian, 10 if steps are preconditioned."""
 
         def objective(parameters: Parameters) -> Tensor:
             with differentiable_twice():

@@ -65,11 +65,11 @@ class Followed:
         self.latest: dict[str, tuple[float, float]] = {}
 
     def look(self, replay: Replay, generator: torch.Generator, clock: Clock, step: int) -> None:
-        """Look at a batch on every rank, and take in what all have found. A rank without a loss has found nothing."""
+        """Look at a batch on every rank, and take in what all have found. A rank without a finite loss has found nothing."""
         start = clock.mark()
         try:
             found = self.probe.measure(replay, generator)
-        except NoLossError as error:
+        except (NoLossError, FloatingPointError) as error:
             rank_zero_warn(f"The curvature at step {step} was not measured: {error}")
             nothing = torch.full((len(self.probe.names),), math.nan, device=generator.device)
             found = Found(nothing, nothing)

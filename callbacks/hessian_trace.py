@@ -10,7 +10,7 @@ from lightning_losses.callbacks.clock import Clock, Mark
 from lightning_losses.callbacks.critical_probe import CriticalProbe
 from lightning_losses.callbacks.curvature_strategies import check_strategy
 from lightning_losses.callbacks.eigenvalue_probe import EigenvalueProbe
-from lightning_losses.callbacks.every_n_steps import is_due
+from lightning_losses.callbacks.every_n_steps import check_every_n_steps, is_due
 from lightning_losses.callbacks.followed import Followed, Probe
 from lightning_losses.callbacks.layer_groups import LayerGroups
 from lightning_losses.callbacks.measuring_schedule import MeasuringSchedule
@@ -93,7 +93,7 @@ class HessianTraceMonitor(Callback):
         prefix: str = "curvature/",
     ) -> None:
         check_number("budget", budget, above=0, below=1)
-        every = every_n_steps and int(check_number("every_n_steps", every_n_steps, at_least=1))
+        every = check_every_n_steps(every_n_steps)
         self.matrix = check_choice("matrix", matrix, ("auto", "Hessian", "GGN"))
         check_choice("mode", mode, ("eval", "train"))
         self.mode = mode

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 from tqdm.auto import tqdm  # type: ignore[import-untyped]
 
@@ -109,6 +110,8 @@ class LossSurfacePlot(Callback):
         """Begin without memory of another fit."""
         self._batches.clear()
         self._stops, self._drawn_at = [], -1
+        logs = trainer.log_dir  # a collective: every rank has to ask
+        self._folder = Path(self.dirpath or Path(logs or trainer.default_root_dir) / "loss_surface")
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Keep the batch, and where the first step starts from."""
@@ -138,6 +141,11 @@ class LossSurfacePlot(Callback):
 
         parameters = replays[0].parameters
         plane = self._plane(objective, parameters)
+        if plane is None:
+            rank_zero_warn(
+                f"The loss surface at step {trainer.global_step} has no eigenvectors: it is not finite there."
+            )
+            return None
         at, losses = self._losses(trainer, objective, parameters, plane)
         self._drawn_at = trainer.global_step
         if not trainer.is_global_zero:
@@ -156,7 +164,7 @@ class LossSurfacePlot(Callback):
         stops = self._stops[::2] if len(self._stops) >= MOST_STOPS else self._stops
         return [*stops, {name: p.cpu().clone() for name, p in now.items()}]
 
-    def _plane(self, objective: Objective, parameters: Parameters) -> Plane:
+    def _plane(self, objective: Objective, parameters: Parameters) -> Plane | None:
         if self.directions == "random":
             return random_plane(parameters, self.seed)
         if self.directions == "eigen":
@@ -167,6 +175,7 @@ class LossSurfacePlot(Callback):
         self, trainer: Trainer, objective: Objective, parameters: Parameters, plane: Plane
     ) -> tuple[Tensor, Tensor]:
         """The grid and the losses on it, the mean of all ranks'."""
+        objective = partial(_or_nan, objective)
         points = self._affordable(objective, parameters)
         half = points // 2
         at = torch.arange(-half, half + 1) / half * (1.0 if self.directions == "trajectory" else self.radius)
@@ -190,12 +199,19 @@ class LossSurfacePlot(Callback):
         return max(LEAST_POINTS, points - 1 + points % 2)
 
     def _write(self, trainer: Trainer, surface: Surface) -> Path:
-        folder = Path(self.dirpath or Path(trainer.log_dir or trainer.default_root_dir) / "loss_surface")
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / f"{self.directions}-step{trainer.global_step}.png"
+        self._folder.mkdir(parents=True, exist_ok=True)
+        path = self._folder / f"{self.directions}-step{trainer.global_step}.png"
         surface.save(path.with_suffix(".pt"))
         log_figure(trainer, f"loss_surface/{self.directions}", surface.figure(), path)
         return path
+
+
+def _or_nan(objective: Objective, parameters: Parameters) -> Tensor:
+    """Far from where training has led a loss may not be finite, and a LossModule says so."""
+    try:
+        return objective(parameters)
+    except FloatingPointError:
+        return torch.tensor(torch.nan, device=next(iter(parameters.values())).device)
 
 
 def _show(bar: Any, done: int, of: int) -> None:

@@ -18,6 +18,7 @@ from lightning_losses.callbacks.compatibility import loss_modules
 from lightning_losses.callbacks.random_state import get_generators, set_generators
 from lightning_losses.callbacks.snapshot import unchanged
 from lightning_losses.callbacks.stand_ins import Backwards, NoLossError
+from lightning_losses.curvature.checkpointing import keeping_activations
 from lightning_losses.curvature.estimate import Parameters
 
 NORMALIZATION = (nn.modules.batchnorm._BatchNorm, nn.modules.instancenorm._InstanceNorm)
@@ -28,7 +29,8 @@ class Replay:
 
     The model is in evaluation mode: no dropout, BatchNorm with its running statistics, no balancer that learns. With
     ``mode="train"`` normalisation layers use the batch's statistics. It runs eager, outside autocast, so in the
-    parameters' own precision, and of a GradScaler it knows nothing. Every call draws the same random numbers.
+    parameters' own precision, keeps the activations of checkpointed parts, and knows nothing of a GradScaler. Every call
+    draws the same random numbers.
 
     Afterwards everything is as before: modes, buffers, attributes of modules, states of metrics and random generators,
     `.grad`, the trainer's loggers and logged values (`self.log` does nothing meanwhile). Parameters that are not given
@@ -108,7 +110,7 @@ class _Step(nn.Module):
 @contextmanager
 def _untouched(model: LightningModule, trainer: Trainer) -> Iterator[None]:
     generators, loggers = get_generators(), trainer.loggers
-    with unchanged(model), torch.compiler.set_stance("force_eager"):
+    with unchanged(model), torch.compiler.set_stance("force_eager"), keeping_activations():
         trainer.loggers = [DummyLogger() for _ in loggers]
         try:
             yield

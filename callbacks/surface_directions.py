@@ -42,25 +42,41 @@ def random_plane(parameters: Parameters, seed: int) -> Plane:
     return Plane((first, second), ("random direction 1", "random direction 2"), torch.empty(0, 2))
 
 
-def eigen_plane(objective: Objective, parameters: Parameters, seed: int) -> Plane:
+def eigen_plane(objective: Objective, parameters: Parameters, seed: int) -> Plane | None:
     r"""The eigenvectors of the largest eigenvalues :math:`\lambda`, with :math:`\sqrt{2L/\lambda}` as their unit.
 
-    At that distance :math:`L + \frac12 \lambda t^2` has doubled. Under DDP those of rank 0's batch.
+    At that distance :math:`L + \frac12 \lambda t^2` has doubled. Under DDP those of rank 0's batch. None where the
+    Hessian is not finite.
     """
+    found = _eigenpairs(objective, parameters, seed) if _is_rank_0() else None
+    values = _of_rank_0(torch.tensor(found[0] if found else [torch.nan] * 4), parameters)
+    if not values.isfinite().all():
+        return None
+    eigenvalues, units = values[:2].tolist(), values[2:].tolist()
+    vectors = found[1] if found else [{name: torch.empty_like(p) for name, p in parameters.items()} for _ in range(2)]
+    first, second = ({name: _of_rank_0(v, parameters) for name, v in vector.items()} for vector in vectors)
+    names = [f"eigenvector of {value:.3g} (unit {unit:.2g})" for value, unit in zip(eigenvalues, units, strict=True)]
+    return Plane((first, second), (names[0], names[1]), torch.empty(0, 2))
+
+
+def _eigenpairs(objective: Objective, parameters: Parameters, seed: int) -> tuple[list[float], list[Direction]] | None:
+    """Two eigenvalues and their units, and the eigenvectors in these units."""
 
     def twice(at: Parameters) -> Tensor:
         with differentiable_twice():
             return objective(at)
 
-    hessian = HessianOperator(twice, parameters)
     start = normal_like(parameters, torch.Generator().manual_seed(seed))
-    pairs = largest_eigenvalues(hessian.product, start, count=2, steps=EIGEN_STEPS)
+    try:
+        hessian = HessianOperator(twice, parameters)
+        pairs = largest_eigenvalues(hessian.product, start, count=2, steps=EIGEN_STEPS)
+    except FloatingPointError:
+        return None
     units = [(2 * float(hessian.loss.abs()) / max(abs(pair.value), 1e-12)) ** 0.5 for pair in pairs]
-    first, second = (
-        {name: _of_rank_0(unit * v) for name, v in pair.vector.items()} for unit, pair in zip(units, pairs, strict=True)
-    )
-    names = [f"eigenvector of {pair.value:.3g} (unit {unit:.2g})" for unit, pair in zip(units, pairs, strict=True)]
-    return Plane((first, second), (names[0], names[1]), torch.empty(0, 2))
+    vectors: list[Direction] = [
+        {name: unit * v for name, v in pair.vector.items()} for unit, pair in zip(units, pairs, strict=True)
+    ]
+    return [*(pair.value for pair in pairs), *units], vectors
 
 
 def trajectory_plane(stops: Sequence[Parameters], parameters: Parameters) -> Plane:
@@ -72,7 +88,12 @@ def trajectory_plane(stops: Sequence[Parameters], parameters: Parameters) -> Pla
     return Plane((first, second), (names[0], names[1]), found.coordinates / unit)
 
 
-def _of_rank_0(tensor: Tensor) -> Tensor:
+def _is_rank_0() -> bool:
+    return world_size() == 1 or dist.get_rank() == 0
+
+
+def _of_rank_0(tensor: Tensor, like: Parameters) -> Tensor:
+    tensor = tensor.to(next(iter(like.values())).device)
     if world_size() > 1:
         dist.broadcast(tensor, src=0)
     return tensor

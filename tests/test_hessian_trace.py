@@ -1,11 +1,19 @@
 """The monitor's numbers are those of the Hessian, on any module and whatever it is trained with."""
 
+import math
+import os
+import socket
 from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import lightning as L
 import pytest
 import torch
+import torch.multiprocessing as mp
+from lightning.pytorch.plugins.precision import MixedPrecision
+from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy
 from parity.training import quiet
 from torch import Tensor, nn
 from torch.func import functional_call, hessian
@@ -13,7 +21,10 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 from torch.utils.checkpoint import checkpoint
 from torch.utils.data import DataLoader
 
-from lightning_losses.callbacks.hessian_trace import HessianTraceMonitor
+from lightning_losses import LossModule, Term
+from lightning_losses.callbacks import HessianTraceMonitor, IncompatibleError
+from lightning_losses.curvature import differentiable_twice
+from lightning_losses.losses import MSE, CrossEntropy, Dice
 
 INPUTS, SAMPLES, STEPS = 4, 8, 6
 
@@ -81,10 +92,12 @@ def exact_trace(model: L.LightningModule, batch: tuple[Tensor, Tensor], names: l
     """The trace of the whole Hessian by brute force, in float64, in evaluation mode."""
     at = {name: p.detach().double() for name, p in model.net.named_parameters() if p.requires_grad}
     rest = {name: t.double() for name, t in model.net.named_buffers() if t.is_floating_point()}
+    rest |= {name: p.detach().double() for name, p in model.net.named_parameters() if not p.requires_grad}
     x, y = (t.double() if t.is_floating_point() else t for t in batch)
     modes = [module.training for module in model.net.modules()]
     model.net.eval()
-    blocks = hessian(lambda p: model.loss(functional_call(model.net, p | rest, x), y))(at)
+    with differentiable_twice():
+        blocks = hessian(lambda p: model.loss(functional_call(model.net, p | rest, x), y))(at)
     for module, mode in zip(model.net.modules(), modes, strict=True):
         module.training = mode
     return sum(float(blocks[n][n].reshape(at[n].numel(), -1).trace()) for n in names or at)
@@ -135,7 +148,7 @@ def mlp(activation: type[nn.Module] = nn.ReLU) -> nn.Sequential:
 
 def normalized() -> nn.Sequential:
     return nn.Sequential(
-        nn.Conv2d(2, 4, 3, bias=False), nn.BatchNorm2d(4), nn.ReLU(inplace=True), nn.MaxPool2d(2), nn.Dropout(0.5),
+        nn.Conv2d(2, 4, 3, bias=False), nn.BatchNorm2d(4, momentum=0.0), nn.ReLU(inplace=True), nn.MaxPool2d(2), nn.Dropout(0.5),
         nn.Flatten(), nn.Linear(16, 3),
     )  # fmt: skip
 
@@ -151,11 +164,16 @@ def compiled() -> nn.Module:
     return net
 
 
-def partly_frozen() -> nn.Module:
-    net = mlp()
-    net[0].requires_grad_(False)
-    net.register_module("unused", None)
-    return net
+class Frozen(nn.Module):
+    """With a frozen layer and an unused one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net, self.unused = mlp(), nn.Linear(2, 2)
+        self.net[0].requires_grad_(False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net(x)
 
 
 NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], bool]] = {
@@ -163,7 +181,7 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], bool]] = {
     "conv, batch norm, max pool": (normalized, (2, 6, 6), True),
     "compiled": (compiled, (INPUTS,), True),
     "checkpointed": (Checkpointed, (INPUTS,), True),
-    "frozen": (partly_frozen, (INPUTS,), True),
+    "frozen and unused": (Frozen, (INPUTS,), True),
     "tied": (Tied, (INPUTS,), False),
     "gelu": (lambda: mlp(nn.GELU), (INPUTS,), False),
     "lstm": (Recurrent, (5, 3), False),
@@ -180,10 +198,252 @@ def still(p: Any) -> torch.optim.Optimizer:
 def test_on_average_it_finds_the_trace_by_brute_force(name: str, matrix: str) -> None:
     make, shape, certified = NETWORKS[name]
     if matrix == "auto" and not certified:
-        pytest.skip("finds the trace of another matrix, which its own tests compare")
+        pytest.skip("auto finds the trace of the Gauss-Newton matrix here")
     torch.manual_seed(0)
-    model = Model(make(), optimizer=still)
-    batch = batches(shape=shape)[0]
-    seen = fit(model, [batch] * 60, exact_trace if False else lambda model, batch: None, matrix=matrix)
+    model, batch = Model(make(), optimizer=still), batches(shape=shape)[0]
+    seen = fit(model, [batch] * 60, matrix=matrix)
     values = torch.tensor([found["trace/total"][0] for found, _ in seen], dtype=torch.float64)
     assert abs(values.mean() - exact_trace(model, batch)) < 4 * values.std() / len(values) ** 0.5
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_it_says_whether_it_is_the_hessian(name: str) -> None:
+    make, shape, certified = NETWORKS[name]
+    torch.manual_seed(0)
+    monitor = HessianTraceMonitor(every_n_steps=1, sharpness=None)
+    trainer = fit_with(monitor, Model(make()), batches(shape=shape)[:2])
+    assert float(trainer.callback_metrics["curvature/is_hessian"]) == certified
+
+
+def fit_with(monitor: L.Callback, model: L.LightningModule, data: list[Any], **trainer: Any) -> L.Trainer:
+    trainer = L.Trainer(**{
+        "accelerator": "cpu", "max_epochs": 1, "logger": False, "enable_checkpointing": False,
+        "enable_progress_bar": False, "enable_model_summary": False, "log_every_n_steps": 1, "callbacks": [monitor],
+    } | trainer)  # fmt: skip
+    with quiet():
+        trainer.fit(model, DataLoader(data, batch_size=None))
+    return trainer
+
+
+@pytest.mark.parametrize("precision", ["32-true", "64-true", "bf16-mixed", "16-mixed"])
+def test_precision_plugins_change_nothing_but_rounding(precision: str) -> None:
+    """It looks outside autocast and knows nothing of a scaler, at the parameters that training has led to."""
+    plugins = [MixedPrecision("16-mixed", "cpu", torch.amp.GradScaler("cpu"))] if precision == "16-mixed" else []
+    options = {"plugins": plugins} if plugins else {"precision": precision}
+    model = Model(nn.Linear(INPUTS, 1), loss=lambda z, y: binary_cross_entropy_with_logits(z, y.unsqueeze(1).to(z) / 2))
+
+    def closed_form(model: Model, batch: tuple[Tensor, Tensor]) -> float:
+        p = model.net(batch[0].to(model.net.weight)).sigmoid().detach()
+        return float((p * (1 - p) * (batch[0].to(p).square().sum(1, keepdim=True) + 1)).mean())
+
+    for found, exact in fit(model, batches(), closed_form, options):
+        assert found["trace/total"][0] == pytest.approx(exact, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    "options", [{"accumulate_grad_batches": 3}, {"gradient_clip_val": 0.01}], ids=["accumulation", "clipping"]
+)
+def test_the_loss_is_not_divided_and_no_gradient_clipped(options: dict[str, Any]) -> None:
+    model = Model(nn.Linear(INPUTS, 1), loss=lambda z, y: nn.functional.mse_loss(z, torch.ones_like(z)))
+    for found, exact in fit(model, batches(), lambda m, b: float(2 * (b[0].square().sum(1) + 1).mean()), options):
+        assert found["trace/total"][0] == pytest.approx(exact, rel=1e-5)
+
+
+class Terms(L.LightningModule):
+    def __init__(self, **terms: Any) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.net = mlp()
+        self.criterion = LossModule(terms)
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        z = self.net(batch[0])
+        inputs = {"input": z, "target": batch[1], "extent": torch.zeros_like(z)}
+        return self.criterion(**{name: value for name, value in inputs.items() if name in self.criterion.inputs})
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return still(self.parameters())
+
+
+def test_terms_and_layers_add_up_to_the_total() -> None:
+    model = Terms(kind=CrossEntropy(), size=Term(MSE(), weight=0.5, inputs=["input", "extent"]))
+    for found, _ in fit(model, batches(), per_term=True):
+        values = {name: value for name, (value, _) in found.items()}
+        assert set(values) == {f"trace/{name}" for name in ("total", "net.0", "net.2", "term/kind", "term/size")}
+        assert values["trace/net.0"] + values["trace/net.2"] == pytest.approx(values["trace/total"])
+        assert values["trace/term/kind"] + values["trace/term/size"] == pytest.approx(values["trace/total"])
+
+
+def test_a_loss_without_known_hessian_in_the_outputs_is_measured_by_hutchinson(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    model = Terms(kind=CrossEntropy(), overlap=Dice())
+    seen = fit(model, batches()[:1] * 80)
+    values = torch.tensor([found["trace/total"][0] for found, _ in seen], dtype=torch.float64)
+    plain = Model(model.net, loss=lambda z, y: CrossEntropy()(z, y) + Dice()(z, y))
+    assert abs(values.mean() - exact_trace(plain, batches()[0])) < 4 * values.std() / len(values) ** 0.5
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "limit"),
+    [
+        (lambda p: torch.optim.SGD(p, lr=0.1), 20.0),
+        (lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.5), 30.0),
+    ],
+    ids=["sgd", "momentum"],
+)
+def test_lambda_max_is_that_of_the_hessian_and_stability_what_it_is_of_the_limit(optimizer: Any, limit: float) -> None:
+    def exact(model: Model, batch: tuple[Tensor, Tensor]) -> float:
+        at = {name: p.detach() for name, p in model.net.named_parameters()}
+        blocks = hessian(lambda p: model.loss(functional_call(model.net, p, batch[0]), batch[1]))(at)
+        rows = [torch.cat([blocks[a][b].reshape(at[a].numel(), -1) for b in at], 1) for a in at]
+        return float(torch.linalg.eigvalsh(torch.cat(rows))[-1])
+
+    torch.manual_seed(0)
+    seen = fit(Model(mlp(nn.Tanh), optimizer=optimizer), batches()[:1] * 12, exact, sharpness="lambda_max")
+    for found, largest in seen[4:]:  # three products a look, each from where the last has ended
+        assert found["lambda_max"][0] == pytest.approx(largest, rel=0.05)
+        assert abs(found["lambda_max"][0] - largest) <= found["residual"][0] + 1e-5
+        assert found["stability"][0] == pytest.approx(found["lambda_max"][0] / limit, rel=1e-5)
+
+
+def test_under_adam_stability_is_of_the_preconditioned_hessian() -> None:
+    """With the second moment as it stands, by brute force."""
+
+    def exact(model: Model, batch: tuple[Tensor, Tensor]) -> float:
+        optimizer = model.optimizers().optimizer
+        states = [optimizer.state.get(p) for p in model.net.parameters()]
+        if not states[0]:
+            return math.nan
+        roots = [((s["exp_avg_sq"] / (1 - 0.999 ** s["step"])).sqrt() + 1e-8) * (1 - 0.9 ** s["step"]) for s in states]
+        scale = torch.cat([(0.01 / root).sqrt().flatten() for root in roots])
+        at = {name: p.detach() for name, p in model.net.named_parameters()}
+        blocks = hessian(lambda p: model.loss(functional_call(model.net, p, batch[0]), batch[1]))(at)
+        rows = [torch.cat([blocks[a][b].reshape(at[a].numel(), -1) for b in at], 1) for a in at]
+        return float(torch.linalg.eigvalsh(scale[:, None] * torch.cat(rows) * scale)[-1]) / 38.0
+
+    torch.manual_seed(0)
+    model = Model(mlp(nn.Tanh), optimizer=lambda p: torch.optim.Adam(p, lr=0.01))
+    seen = fit(model, batches()[:1] * 30, exact, sharpness="lambda_max")
+    assert math.isnan(seen[0][0]["stability"][0])
+    for found, ratio in seen[15:]:
+        assert found["stability"][0] == pytest.approx(ratio, rel=0.1)
+
+
+def test_critical_sharpness_of_a_quadratic_is_its_curvature_along_the_step() -> None:
+    def exact(model: Model, batch: tuple[Tensor, Tensor]) -> float:
+        z = model.net(batch[0])
+        (slope,) = torch.autograd.grad(nn.functional.mse_loss(z, torch.ones_like(z)), model.net.weight)
+        features = batch[0]
+        return float(0.05 * 2 * (features @ slope.T).square().mean() / slope.square().sum() / 2)
+
+    model = Model(nn.Linear(INPUTS, 1, bias=False), loss=lambda z, y: nn.functional.mse_loss(z, torch.ones_like(z)))
+    for found, ratio in fit(model, batches(), exact, sharpness="critical"):
+        assert found["critical"][0] == pytest.approx(ratio, rel=1e-3)
+
+
+def train_on_rank(rank: int, folder: str, port: int) -> None:
+    torch.set_num_threads(1)
+    os.environ |= {"LOCAL_RANK": str(rank), "NODE_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    strategy = DDPStrategy(timeout=timedelta(minutes=2), static_graph=True)
+    torch.save(
+        binary(batches(rank), {"strategy": strategy, "devices": 2, "use_distributed_sampler": False}),
+        f"{folder}/{rank}.pt",
+    )
+    torch.distributed.destroy_process_group()
+
+
+def binary(data: list[Any], trainer: dict[str, Any] | None = None) -> list[Any]:
+    """A network with one output: its per-sample probes have no noise, so ranks can be compared digit by digit."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(INPUTS, 5), nn.ReLU(), nn.Linear(5, 1)).double()
+    model = Model(net, loss=lambda z, y: binary_cross_entropy_with_logits(z, y.unsqueeze(1).double() / 2))
+    data = [(x.double(), y) for x, y in data]
+    return fit(model, data, trainer=(trainer or {}) | {"precision": "64-true"})
+
+
+def test_two_ranks_find_what_one_process_finds_on_both_batches(tmp_path: Path) -> None:
+    """With DDP's static graph, which the monitor's own forwards do not enter."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    mp.spawn(train_on_rank, args=(str(tmp_path), port), nprocs=2)
+    union = [(torch.cat([x, u]), torch.cat([y, v])) for (x, y), (u, v) in zip(batches(0), batches(1), strict=True)]
+    expected = binary(union)
+    for rank in range(2):
+        for (found, _), (exact, _) in zip(torch.load(tmp_path / f"{rank}.pt"), expected, strict=True):
+            for name in exact:
+                assert found[name][0] == pytest.approx(exact[name][0], rel=1e-9)
+
+
+def test_a_resumed_monitor_goes_on_from_its_estimates(tmp_path: Path) -> None:
+    def monitor() -> HessianTraceMonitor:
+        return HessianTraceMonitor(budget=0.2, sharpness=None)
+
+    first, second = monitor(), monitor()
+    trainer = fit_with(first, Model(mlp()), batches(), enable_checkpointing=True, default_root_dir=tmp_path)
+    trainer.save_checkpoint(tmp_path / "last.ckpt")
+    state = torch.load(tmp_path / "last.ckpt", weights_only=True)["callbacks"][first.state_key]
+    second.load_state_dict(state)
+    second.on_fit_start(trainer, trainer.lightning_module)
+    assert second.bands(STEPS) == first.bands(STEPS)
+    assert repr(second.state_dict()) == repr(first.state_dict())
+
+
+class Nothing(Model):
+    def training_step(self, batch: Any, batch_idx: int) -> None:
+        return None
+
+
+def test_a_step_without_a_loss_is_left_out_and_said() -> None:
+    with pytest.warns(UserWarning, match=r"curvature at step 0 was not measured: `training_step` must return a loss"):
+        trainer = L.Trainer(
+            accelerator="cpu", max_epochs=1, logger=False, enable_checkpointing=False, enable_progress_bar=False,
+            enable_model_summary=False, callbacks=[HessianTraceMonitor(sharpness=None)],
+        )  # fmt: skip
+        trainer.fit(Nothing(mlp()), DataLoader(batches(), batch_size=None))
+
+
+@pytest.mark.parametrize(
+    ("make", "options", "error", "words"),
+    [
+        (
+            lambda: Terms(kind=CrossEntropy(), overlap=Dice()),
+            {"matrix": "GGN"},
+            IncompatibleError,
+            "The loss Dice is no sum",
+        ),
+        (lambda: Model(mlp()), {"optimizer": 1}, ValueError, "`optimizer` must be one of 1, found index 1"),
+        (lambda: Model(mlp()), {"groups": {"trunk": "body.*"}}, ValueError, "must match a parameter, found 'body.*'"),
+    ],
+    ids=["no likelihood", "no such optimizer", "no such layer"],
+)
+def test_what_cannot_be_measured_is_refused_by_name(
+    make: Any, options: dict[str, Any], error: type[Exception], words: str
+) -> None:
+    with pytest.raises(error, match=words):
+        fit_with(HessianTraceMonitor(**options), make(), batches())
+
+
+def test_sharded_parameters_are_refused_in_setup() -> None:
+    trainer = L.Trainer(accelerator="cpu", devices=2, strategy=ModelParallelStrategy(), logger=False)
+    with pytest.raises(IncompatibleError, match="HessianTraceMonitor does not work with ModelParallelStrategy"):
+        HessianTraceMonitor().setup(trainer, Model(mlp()), "fit")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"budget": 0.0}, "`budget` must be above 0 and below 1, found 0.0"),
+        ({"budget": 1.5}, "`budget` must be above 0 and below 1, found 1.5"),
+        ({"every_n_steps": 0}, "`every_n_steps` must be at least 1, found 0"),
+        ({"matrix": "fisher"}, "`matrix` must be one of 'auto', 'Hessian', 'GGN', found 'fisher'"),
+        ({"mode": "test"}, "`mode` must be one of 'eval', 'train', found 'test'"),
+        ({"sharpness": "max"}, "`sharpness` must be one of 'lambda_max', 'critical', found 'max'"),
+        ({"depth": 0}, "`depth` must be at least 1, found 0"),
+        ({"optimizer": -1}, "`optimizer` must be at least 0, found -1"),
+    ],
+)
+def test_arguments_out_of_range_are_named(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        HessianTraceMonitor(**options)

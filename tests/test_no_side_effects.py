@@ -23,7 +23,13 @@ from torch.utils.data import DataLoader
 
 from lightning_losses import LossModule, Term
 from lightning_losses.balancers import GradNorm
-from lightning_losses.callbacks import GradientNormMonitor, NormalizedLossMonitor, TermGradientMonitor
+from lightning_losses.callbacks import (
+    GradientNormMonitor,
+    HessianTraceMonitor,
+    LossSurfacePlot,
+    NormalizedLossMonitor,
+    TermGradientMonitor,
+)
 from lightning_losses.losses import MSE, SmoothL1
 
 MONITORS: dict[str, Callable[[], L.Callback]] = {
@@ -31,6 +37,11 @@ MONITORS: dict[str, Callable[[], L.Callback]] = {
     "term gradients at features": lambda: TermGradientMonitor(every_n_steps=1),
     "term gradients at parameters": lambda: TermGradientMonitor(every_n_steps=1, shared="trunk.*", per_layer=True),
     "normalised loss": lambda: NormalizedLossMonitor(every_n_steps=1, save_batch=True, plateau_steps=1),
+    "hessian trace and eigenvalue": lambda: HessianTraceMonitor(every_n_steps=2, per_term=True),
+    "hessian by probes, critical sharpness": lambda: HessianTraceMonitor(
+        every_n_steps=2, matrix="Hessian", mode="train", sharpness="critical"
+    ),
+    "loss surface": lambda: LossSurfacePlot(directions="eigen", points=5, batches=2, max_seconds=1.0),
 }
 STEPS = 5
 

@@ -11,18 +11,18 @@ from lightning_losses.curvature.graph import Node, is_leaf, node_of, operands
 
 PIECEWISE_LINEAR = re.compile(
     "(Abs|Adaptive(Avg|Max)Pool[123]D|Add|Alias|Amax|Amin|Aminmax|AsStrided|AvgPool[123]D|Cat|Clamp|ClampM(in|ax)|"
-    "Clone|Col2Im|ConstantPadNd|Contiguous|Copy|Copys|CopySlices|Cumsum|Diagonal|Expand|Flatten|Flip|Gather|Hardtanh|"
+    "Clone|Col2Im|ConstantPadNd|Contiguous|Copy|Cumsum|Diagonal|Expand|Flatten|Flip|Gather|Hardtanh|"
     "Im2Col|Index|IndexSelect|LeakyRelu|LiftFresh|MaskedFill|MaskedSelect|Max|Max_?Pool[23]D\\w*|Maximum|Mean|Median|"
     "Min|Minimum|Movedim|Narrow|Neg|Permute|PixelShuffle|PixelUnshuffle|Re(flection|plication)Pad[123]D|Relu|Repeat|"
     "Reshape|ReshapeAlias|Roll|Rsub|Select|Slice|Split|SplitWithSizes|Squeeze|Stack|Sub|Sum|T|ToCopy|Transpose|Triu|"
     "Tril|Unbind|Unfold|UnsafeSplit|UnsafeView|Unsqueeze|Upsample(Nearest(Exact)?|Linear|Bilinear|Trilinear|Bicubic)"
-    "[123]D|View|Where|Threshold)Backward\\d*|CopySlices"
+    "[123]D|View|Where|Threshold)Backward\\d+"
 )
 """Nodes that are piecewise linear in all their differentiable operands together."""
 
 BILINEAR = re.compile(
     "(Addbmm|Addmm|Addmv|Addr|Baddbmm|Bmm|Convolution|Dot|Linear|MkldnnConvolution|Mm|Mul|Mv|NativeBatchNorm|"
-    "CudnnBatchNorm|PreluKernel|CudnnConvolution|Embedding|Div)Backward\\d*"
+    "CudnnBatchNorm|PreluKernel|CudnnConvolution|Embedding|Div)Backward\\d+"
 )
 """Nodes that are (piecewise) linear in each operand alone, others fixed."""
 

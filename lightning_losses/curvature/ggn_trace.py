@@ -9,7 +9,9 @@ from torch import Tensor, nn
 
 from lightning_losses.checks import check_number
 from lightning_losses.curvature.certificate import Certificate, certify
+from lightning_losses.curvature.checkpointing import keeping_activations
 from lightning_losses.curvature.estimate import Estimate, Objective, Parameters, Subject
+from lightning_losses.curvature.graph import consumers
 from lightning_losses.curvature.loss_calls import record_loss_calls
 from lightning_losses.curvature.loss_hessian import factors
 from lightning_losses.curvature.moments import Moments
@@ -61,7 +63,7 @@ class GaussNewtonTrace:
     loss's gradient. Norms are taken sample by sample from activations and their gradients (`sample_norms`), so no
     weight gradient is formed; and as samples do not mix, the noise is a fraction of that of a norm of the sum, let
     alone of Hutchinson's estimate in the space of the parameters. It needs neither second derivatives nor forward mode:
-    attention kernels, recurrent layers and checkpointing work.
+    attention kernels and recurrent layers work; activation checkpoints are kept.
 
     Where rows do not belong to samples (batch statistics, time before batch), a parameter is used twice, or a layer has
     no formula, the squared norm of the whole gradient is taken: unbiased as well, because the signs of different
@@ -95,14 +97,15 @@ class GaussNewtonTrace:
         if self._plan is None:
             at, seen = leaves(parameters), Outputs()
             candidates = layers_of(self.network, parameters)
-            with recording(), listening(list(candidates), seen), record_loss_calls() as calls:
+            with recording(), keeping_activations(), listening(candidates, seen), record_loss_calls() as calls:
                 total = checked_loss(objective(at))
             used = calls.coefficients(total)
             ends = [call.outputs for call, _ in used]
             is_convex = all(factor.sign > 0 for call, slope in used for factor in factors(call, slope))
             layers = eligible(candidates, seen, ends, at)
             by_sample = {name for names in layers.values() for name in names.values()}
-            others = tuple(name for name in parameters if name not in by_sample)
+            uses = consumers(ends)
+            others = tuple(name for name, leaf in at.items() if uses[id(leaf)] and name not in by_sample)
             self._plan = Plan(layers, others, certify(ends, at), is_convex)
         return self._plan
 
@@ -141,7 +144,7 @@ class GaussNewtonTrace:
         moments, samples, whole = Moments(), list[Tensor](), torch.zeros(())
         for _ in range(probes):
             parts = [self._probe(run, sources, generator) for sources in terms.values()] or [run.backward([])]
-            samples.append(self._table([part.samples() for part in parts], by_term))
+            samples.append(self._table([part.samples for part in parts], by_term))
             wholes = self._table([part.whole.unsqueeze(0) for part in parts], by_term)[0]
             moments.add(samples[-1].sum(0) + wholes)
             whole = whole + wholes.abs()
@@ -171,20 +174,26 @@ class GaussNewtonTrace:
             NoLikelihoodError: the loss is no sum of known losses of outputs.
         """
         run = self._forward(objective, parameters)
-        apart = bool(self.plan(objective, parameters).others)
         values = [run.backward([]).whole]
         for source in run.sources:
-            for cotangent in source.factor.columns(len(source.call.outputs), apart):
+            for cotangent in source.factor.columns(run.samples, apart=bool(run.whole)):
                 squares = run.backward([(source, cotangent)])
-                values.append((source.factor.sign * (squares.samples().sum(0) + squares.whole)).to(values[0]))
+                values.append(source.factor.sign * (squares.samples.sum(0) + squares.whole))
         value = self._table([torch.stack(values).sum(0, keepdim=True)], by_term=False)[0]
         names, unknown = ("total", *self.groups), torch.full_like(value, math.nan)
         return GaussNewtonEstimate(value, torch.zeros_like(value), 0, replace(of, matrix="GGN"), names, unknown)
 
     def _forward(self, objective: Objective, parameters: Parameters) -> SamplePass:
-        layers = self.plan(objective, parameters).layers
+        """A pass over the layers that can be trusted: those that are used as when they were chosen."""
+        plan = self.plan(objective, parameters)
         columns = {name: self._column_of.get(name, len(self.groups)) for name in parameters}
-        return SamplePass(objective, parameters, layers, columns, len(self.groups) + 1)
+        while True:
+            run = SamplePass(objective, parameters, plan.layers, columns, len(self.groups) + 1)
+            if not run.irregular:
+                return run
+            dropped = tuple(name for layer in run.irregular for name in plan.layers[layer].values())
+            layers = {layer: names for layer, names in plan.layers.items() if layer not in run.irregular}
+            plan = self._plan = replace(plan, layers=layers, others=plan.others + dropped)
 
     def _probe(self, run: SamplePass, sources: Sequence[Source], generator: torch.Generator | None) -> Squares:
         """One backward for each sign of curvature."""

@@ -69,7 +69,8 @@ def lanczos(product: Product, start: Direction, steps: int) -> RitzPairs:
         steps: m, the number of products. Fewer are taken, and all residuals are 0, if the space is exhausted before.
 
     Raises:
-        ValueError: `steps` below 1, a start vector that is 0 or not finite, or a product that is not finite.
+        ValueError: `steps` below 1, or a start vector that is 0 or not finite.
+        FloatingPointError: a product is not finite.
 
     >>> product = lambda v: {"w": torch.tensor([-5.0, 1.0, 2.0]) * v["w"]}
     >>> lanczos(product, {"w": torch.ones(3)}, steps=3).values.round(decimals=4)
@@ -175,6 +176,6 @@ def _ritz(basis: Tensor, diagonal: list[float], off_diagonal: list[float], like:
     beside = torch.tensor(off_diagonal, dtype=torch.float64)
     tridiagonal += beside[:-1].diag(1) + beside[:-1].diag(-1)
     if not tridiagonal.isfinite().all():
-        raise ValueError(message("product", "finite", "NaN or infinity"))
+        raise FloatingPointError(message("product", "finite", "NaN or infinity"))
     values, vectors = torch.linalg.eigh(tridiagonal)
     return RitzPairs(values, (beside[-1] * vectors[-1]).abs(), vectors[0].square(), basis, vectors, like)

@@ -11,10 +11,12 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.graph import GradientEdge, get_gradient_edge
 from torch.overrides import TorchFunctionMode
 
 from lightning_losses.curvature.graph import Node, is_leaf, operands
 from lightning_losses.losses.base import ElementwiseLoss, Loss
+from lightning_losses.numerics import at_least_float32
 from lightning_losses.reduction import Parts, reduce
 from lightning_losses.term import Term
 
@@ -32,6 +34,11 @@ KNOWN = {
     F.binary_cross_entropy,
 }
 """Functions of torch whose per-element values depend on the outputs of the same element only."""
+
+DIFFERENCES = {"mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "MSE", "SmoothL1"}
+"""Losses that see the difference of outputs and target alone, so that either may come from the network, or both."""
+
+LOG_SOFTMAX = {F.log_softmax, torch.log_softmax, Tensor.log_softmax}
 
 LINEAR = re.compile(
     "(Add|Alias|AsStrided|Cat|Clone|Copys|Div|Dot|Expand|Index|IndexSelect|MaskedFill|MaskedSelect|Mean|Mul|Mv|Neg|"
@@ -53,8 +60,8 @@ class LossCall:
 
     Args:
         name: of the loss.
-        outputs: what the network gave it, with its graph.
-        result: what it returned, with its graph.
+        outputs: what the network gave it, a copy with its graph, since code may change its own in place afterwards.
+        result: the place in the graph of what it returned, which ``loss += ...`` does not change.
         values: the per-element values as a function of outputs: of the shape of the outputs, or without the one axis
             along which the numbers of an element lie.
         share: what an element adds to the result per unit of its value; None if the result is the values.
@@ -63,7 +70,7 @@ class LossCall:
 
     name: str
     outputs: Tensor
-    result: Tensor
+    result: GradientEdge
     values: Values
     share: float | Tensor | None
     term: str | None = None
@@ -88,8 +95,7 @@ class LossCalls:
             NoLikelihoodError: `total` is not linear in them, or depends on parameters in another way; the message names
                 what is in the way.
         """
-        nodes = {call.result.grad_fn: call for call in self.known if call.result.grad_fn is not None}
-        found = self._linear_in(total, nodes)
+        found = self._linear_in(total, {call.result.node: call for call in self.known})
         results = [call.result for call in found]
         slopes = torch.autograd.grad(total, results, retain_graph=True)
         return [(call, slope.detach()) for call, slope in zip(found, slopes, strict=True)]
@@ -152,6 +158,7 @@ class _Recorder(TorchFunctionMode):
     def __init__(self) -> None:
         super().__init__()
         self.calls = LossCalls()
+        self._logits: dict[Node, Tensor] = {}
         self._inside = 0
         self._term: str | None = None
         self._owner: Term | None = None
@@ -164,10 +171,18 @@ class _Recorder(TorchFunctionMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         result = function(*args, **(kwargs or {}))
-        if function in KNOWN and not self._inside and isinstance(result, Tensor) and result.requires_grad:
-            bound = inspect.signature(function).bind(*args, **(kwargs or {}))
-            bound.apply_defaults()
-            self._keep(function.__name__, result, dict(bound.arguments), partial(_of_torch, function))
+        if self._inside or not isinstance(result, Tensor) or not result.requires_grad:
+            return result
+        if function in LOG_SOFTMAX:
+            self._logits[result.grad_fn] = args[0] if args else (kwargs or {})["input"]
+        elif function in KNOWN:
+            self._keep(function.__name__, result, _arguments(function, args, kwargs), partial(_of_torch, function))
+        elif function is F.nll_loss:
+            call = _arguments(function, args, kwargs)
+            logits = self._logits.get(call["input"].grad_fn)
+            if logits is not None and torch.equal(logits.log_softmax(_class_axis(logits)), call["input"]):
+                call |= {"input": logits, "label_smoothing": 0.0}
+                self._keep("cross_entropy", result, call, partial(_of_torch, F.cross_entropy))
         return result
 
     def enter(self, module: nn.Module, args: Any) -> None:
@@ -191,16 +206,31 @@ class _Recorder(TorchFunctionMode):
             self.calls.others[result.grad_fn] = f"The loss {name} is no sum over elements of a network's outputs."
 
     def _keep(self, name: str, result: Tensor, call: dict[str, Any], make: Callable[..., LossCall]) -> None:
-        outputs = call.pop("input")
+        if name in DIFFERENCES and call["target"].requires_grad:
+            difference = call["input"] - call["target"]
+            call |= {"input": difference, "target": torch.zeros_like(difference)}
+        outputs = call.pop("input").clone()
         for parameter, value in call.items():
-            if isinstance(value, Tensor) and value.requires_grad:
-                self.calls.others[result.grad_fn] = f"The {parameter} of the loss {name} depends on parameters too."
-                return
-        self.calls.known.append(replace(make(name, outputs, result, call), term=self._term))
+            if isinstance(value, Tensor):
+                call[parameter] = at_least_float32(value.detach())
+                if value.requires_grad:
+                    self.calls.others[result.grad_fn] = f"The {parameter} of the loss {name} depends on parameters too."
+                    return
+        self.calls.known.append(replace(make(name, outputs, get_gradient_edge(result), call), term=self._term))
+
+
+def _arguments(function: Callable[..., Any], args: Any, kwargs: Mapping[str, Any] | None) -> dict[str, Any]:
+    bound = inspect.signature(function).bind(*args, **(kwargs or {}))
+    bound.apply_defaults()
+    return dict(bound.arguments)
+
+
+def _class_axis(logits: Tensor) -> int:
+    return 1 if logits.ndim > 1 else 0
 
 
 def _of_torch(
-    function: Callable[..., Tensor], name: str, outputs: Tensor, result: Tensor, call: dict[str, Any]
+    function: Callable[..., Tensor], name: str, outputs: Tensor, result: GradientEdge, call: dict[str, Any]
 ) -> LossCall:
     reduction = call["reduction"]
     call |= {"reduction": "none"} | {name: None for name in ("size_average", "reduce") if name in call}
@@ -222,7 +252,9 @@ def _count(function: Callable[..., Any], outputs: Tensor, call: Mapping[str, Any
     return counted.sum()
 
 
-def _of_library(module: ElementwiseLoss, name: str, outputs: Tensor, result: Tensor, call: dict[str, Any]) -> LossCall:
+def _of_library(
+    module: ElementwiseLoss, name: str, outputs: Tensor, result: GradientEdge, call: dict[str, Any]
+) -> LossCall:
     def parts(z: Tensor) -> Parts:
         return module._parts(z, call["target"], call.get("weight"), call.get("mask"))
 

@@ -46,8 +46,8 @@ class Factor(ABC):
         """Cotangents whose outer products, block by block, sum to S S^T exactly.
 
         Args:
-            rows: number of samples; a cotangent holds one column of one element of each.
-            apart: one sample at a time.
+            rows: number of blocks of elements; a cotangent holds one column of one element of each.
+            apart: one block at a time.
         """
         places = self.elements // rows
         for row in range(rows) if apart else (slice(None),):

@@ -31,15 +31,22 @@ def layers_of(network: nn.Module, parameters: Parameters) -> Layers:
 
 
 @contextmanager
-def listening(layers: Sequence[nn.Module], on_output: OnOutput) -> Iterator[list[Tensor]]:
+def listening(layers: Layers, on_output: OnOutput, *, detached: bool = False) -> Iterator[list[Tensor]]:
     """Calls `on_output` in every forward of the layers, and yields the tensors at which the graph begins.
 
-    Weights may come without a gradient, so that a backward computes only what activations need. A first layer's output
-    then has no graph, and becomes a leaf of it; the network goes on with a copy, which may be changed in place.
+    Layers that see their parameters `detached` leave a backward only what activations need, and in the graph only what
+    else uses these parameters. A first layer's output then has no graph, and becomes a leaf of it; the network goes on
+    with a copy, which may be changed in place.
     """
     roots: list[Tensor] = []
+    replaced: dict[nn.Module, dict[str, Any]] = {}
+
+    def detach(layer: nn.Module, args: Any) -> None:
+        replaced[layer] = {own: layer._parameters[own] for own in layers[layer]}
+        layer._parameters.update({own: p.detach() for own, p in replaced[layer].items()})
 
     def hook(layer: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], output: Any) -> Tensor | None:
+        layer._parameters.update(replaced.pop(layer, {}))
         if not isinstance(output, Tensor) or not torch.is_grad_enabled():
             return None
         is_first = not output.requires_grad
@@ -48,7 +55,9 @@ def listening(layers: Sequence[nn.Module], on_output: OnOutput) -> Iterator[list
         on_output(layer, args[0] if args else next(iter(kwargs.values())), output)
         return output.clone() if is_first else None
 
-    hooks = [layer.register_forward_hook(hook, with_kwargs=True) for layer in layers]
+    hooks = [layer.register_forward_hook(hook, with_kwargs=True, always_call=True) for layer in layers]
+    if detached:
+        hooks += [layer.register_forward_pre_hook(detach) for layer in layers]
     try:
         yield roots
     finally:
@@ -94,8 +103,11 @@ def eligible(layers: Layers, seen: Outputs, ends: Sequence[Tensor], leaves: Para
 
 
 def _with_separate_rows(count: int, outputs: Mapping[nn.Module, Tensor], ends: Sequence[Tensor]) -> Iterator[nn.Module]:
-    """The layers whose rows reach their own of `count` blocks of the ends only: tried for the first and the last."""
-    if any(end.ndim == 0 or len(end) % count for end in ends):
+    """The layers whose rows reach their own of `count` blocks of the ends only: tried for the first and the last.
+
+    A single row shows nothing of what several would do.
+    """
+    if count == 1 or any(end.ndim == 0 or len(end) % count for end in ends):
         return
     separate = dict.fromkeys(outputs, True)
     rows = torch.arange(count, device=ends[0].device)

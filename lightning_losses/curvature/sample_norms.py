@@ -2,9 +2,11 @@
 
 from collections.abc import Callable
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lightning_losses.curvature.outer_norms import Kernel, correlation_norms, outer_norms
 from lightning_losses.numerics import at_least_float32
 
 Norms = dict[str, Tensor]
@@ -15,9 +17,8 @@ def sample_norms(layer: nn.Module, input: Tensor, gradient: Tensor) -> Norms:
     r"""Squared norms of the gradients that the rows of a batch give to a layer's parameters.
 
     Where a row of the input meets a weight W once, its gradient is :math:`g a^\top` and its squared norm
-    :math:`\lVert a \rVert^2 \lVert g \rVert^2` (Goodfellow 2015, arXiv:1510.01799). Where it meets it at T places
-    (tokens, pixels), :math:`\sum_{t,t'} (a_t \cdot a_{t'})(g_t \cdot g_{t'}) = \lVert \sum_t g_t a_t^\top \rVert^2`,
-    and the cheaper side is computed: the T x T products of Gram matrices, or the gradients themselves.
+    :math:`\lVert a \rVert^2 \lVert g \rVert^2` (Goodfellow 2015, arXiv:1510.01799). Where it meets it at several
+    places (tokens, pixels), see `outer_norms`.
 
     Args:
         layer: one for which `has_sample_norms` holds.
@@ -45,46 +46,34 @@ def has_sample_norms(layer: nn.Module) -> bool:
 
 
 def _linear(layer: nn.Module, a: Tensor, g: Tensor) -> Norms:
-    if a.ndim == 2:
-        squares = g.square().sum(1)
-        return {"weight": a.square().sum(1) * squares, "bias": squares}
-    return _places(a.flatten(1, -2).mT, g.flatten(1, -2).mT)
-
-
-def _places(a: Tensor, g: Tensor) -> Norms:
-    """Inputs [rows, K, T] and gradients [rows, E, T] of T places."""
-    places, inputs, outputs = a.shape[2], a.shape[1], g.shape[1]
-    if places * (inputs + outputs) < inputs * outputs:
-        weight = ((a.mT @ a) * (g.mT @ g)).sum((1, 2))
-    else:
-        weight = (g @ a.mT).square().sum((1, 2))
-    return {"weight": weight, "bias": g.sum(2).square().sum(1)}
+    a, g = (tensor.reshape(len(tensor), -1, tensor.shape[-1]) for tensor in (a, g))
+    return {"weight": outer_norms(a, g)} | _shift(layer, g, 1)
 
 
 def _convolution(layer: nn.Module, a: Tensor, g: Tensor) -> Norms:
-    assert isinstance(layer, nn.Conv1d | nn.Conv2d)
-    if isinstance(layer, nn.Conv1d):
-        a, g = a.unsqueeze(2), g.unsqueeze(2)
-    kernel, stride, dilation = (_two(size) for size in (layer.kernel_size, layer.stride, layer.dilation))
-    mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
+    assert isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Conv3d)
     padding = layer._reversed_padding_repeated_twice
-    a = F.pad(a, (*padding, 0, 0) if isinstance(layer, nn.Conv1d) else padding, mode=mode) if any(padding) else a
-    if kernel == (1, 1) and layer.groups == 1:
-        return _places(a[:, :, :: stride[0], :: stride[1]].flatten(2), g.flatten(2))
-    patches = F.unfold(a, kernel, dilation, stride=stride)
-    rows, groups = len(a), layer.groups
-    found = _places(patches.view(rows * groups, -1, patches.shape[2]), g.reshape(rows * groups, -1, patches.shape[2]))
-    return {name: values.view(rows, groups).sum(1) for name, values in found.items()}
+    if any(padding):
+        a = F.pad(a, padding, mode="constant" if layer.padding_mode == "zeros" else layer.padding_mode)
+    rows, kernel = len(a), Kernel(layer.kernel_size, layer.stride, layer.dilation)
+    a, g = (tensor.reshape(rows * layer.groups, -1, *tensor.shape[2:]) for tensor in (a, g))
+    norms = {"weight": correlation_norms(a, g, kernel)} | _shift(layer, g.flatten(2), 2)
+    return {name: values.view(rows, -1).sum(1) for name, values in norms.items()}
 
 
-def _two(size: tuple[int, ...]) -> tuple[int, int]:
-    return (1, size[0]) if len(size) == 1 else (size[0], size[1])
+def _shift(layer: nn.Module, g: Tensor, axis: int) -> Norms:
+    """Of what is added at all places along an axis, if anything is."""
+    return {} if layer._parameters["bias"] is None else {"bias": g.sum(axis).square().sum(1)}
 
 
 def _batch_norm(layer: nn.Module, a: Tensor, g: Tensor) -> Norms:
     assert isinstance(layer, nn.modules.batchnorm._BatchNorm)
-    plain = F.batch_norm(a, layer.running_mean, layer.running_var, eps=layer.eps)
-    return _by_channel(plain, g)
+    assert layer.running_mean is not None
+    assert layer.running_var is not None
+    a, g = (tensor.flatten(2) if tensor.ndim > 2 else tensor.unsqueeze(2) for tensor in (a, g))
+    shift = g.sum(2)
+    scale = ((a * g).sum(2) - layer.running_mean * shift) * (layer.running_var + layer.eps).rsqrt()
+    return {"weight": scale.square().sum(1), "bias": shift.square().sum(1)}
 
 
 def _group_norm(layer: nn.Module, a: Tensor, g: Tensor) -> Norms:
@@ -117,17 +106,20 @@ def _by_feature(plain: Tensor, g: Tensor, axes: int) -> Norms:
 
 def _embedding(layer: nn.Module, ids: Tensor, g: Tensor) -> Norms:
     assert isinstance(layer, nn.Embedding)
-    ids, g = ids.reshape(len(ids), -1), g.reshape(len(ids), -1, g.shape[-1])
+    rows = torch.arange(len(ids), device=ids.device).unsqueeze(1)
+    seen, position = torch.unique(rows * layer.num_embeddings + ids.reshape(len(ids), -1), return_inverse=True)
+    sums = g.new_zeros(len(seen), g.shape[-1]).index_add_(0, position.flatten(), g.reshape(-1, g.shape[-1]))
+    norms = sums.square().sum(1)
     if layer.padding_idx is not None:
-        g = g.masked_fill((ids == layer.padding_idx).unsqueeze(2), 0.0)
-    same = (ids.unsqueeze(2) == ids.unsqueeze(1)).to(g)
-    return {"weight": ((g @ g.mT) * same).sum((1, 2))}
+        norms = norms.masked_fill(seen % layer.num_embeddings == layer.padding_idx, 0.0)
+    return {"weight": g.new_zeros(len(ids)).index_add_(0, seen // layer.num_embeddings, norms)}
 
 
 _FORMULAS: dict[type[nn.Module], Callable[[nn.Module, Tensor, Tensor], Norms]] = {
     nn.Linear: _linear,
     nn.Conv1d: _convolution,
     nn.Conv2d: _convolution,
+    nn.Conv3d: _convolution,
     nn.BatchNorm1d: _batch_norm,
     nn.BatchNorm2d: _batch_norm,
     nn.BatchNorm3d: _batch_norm,

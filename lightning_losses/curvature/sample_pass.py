@@ -1,13 +1,18 @@
 """One forward of a network, and backwards from chosen cotangents that end in squared norms by sample."""
 
+import math
+from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from lightning_losses.curvature.checkpointing import keeping_activations
 from lightning_losses.curvature.estimate import Objective, Parameters
+from lightning_losses.curvature.graph import consumers
 from lightning_losses.curvature.loss_calls import LossCall, record_loss_calls
 from lightning_losses.curvature.loss_hessian import Factor, factors
 from lightning_losses.curvature.products import checked_loss, leaves, recording
@@ -28,43 +33,30 @@ class Source:
     call: LossCall
     factor: Factor
 
+    @property
+    def rows(self) -> int:
+        """The length of the outputs' first axis, unless an element lies along it."""
+        return self.factor.shape[0] if len(self.factor.shape) > 0 and self.factor.axis != 0 else 1
 
-@dataclass
-class Squares:
+
+class Squares(NamedTuple):
     """Squared norms of gradients, by column (layer group).
 
     Args:
-        columns: their number.
-        by_rows: of layers whose rows are samples: for each number of rows, [rows, columns].
+        samples: of layers whose rows are samples, [samples, columns].
         whole: of the other parameters, [columns].
     """
 
-    columns: int
-    by_rows: dict[int, Tensor] = field(default_factory=dict)
-    whole: Tensor = field(default_factory=lambda: torch.zeros(0))
-
-    def add(self, norms: Tensor, column: int) -> None:
-        """Add the squared norms of one parameter, [rows]."""
-        empty = widest(norms.new_zeros(len(norms), self.columns))
-        self.by_rows.setdefault(len(norms), empty)[:, column] += norms
+    samples: Tensor
+    whole: Tensor
 
     def times(self, factor: float) -> "Squares":
         """All of them times a number."""
-        return Squares(self.columns, {n: factor * rows for n, rows in self.by_rows.items()}, factor * self.whole)
+        return Squares(factor * self.samples, factor * self.whole)
 
     def plus(self, other: "Squares") -> "Squares":
-        """The sum of two of the same network."""
-        by_rows = {count: rows + other.by_rows.get(count, 0.0) for count, rows in self.by_rows.items()}
-        return Squares(self.columns, by_rows, self.whole + other.whole)
-
-    def samples(self) -> Tensor:
-        """[samples, columns]: of layers with several rows a sample these are added; [0, columns] without any."""
-        counts = list(self.by_rows)
-        if not counts:
-            return self.whole.new_zeros(0, self.columns)
-        least = min(counts)
-        least = least if all(count % least == 0 for count in counts) else 1
-        return torch.stack([rows.view(least, -1, self.columns).sum(1) for rows in self.by_rows.values()]).sum(0)
+        """The sum of two of the same forward."""
+        return Squares(self.samples + other.samples, self.whole + other.whole)
 
 
 class SamplePass:
@@ -73,48 +65,67 @@ class SamplePass:
     Args:
         objective: the loss on one batch, which calls the network once.
         parameters: those whose gradients are wanted.
-        layers: those whose gradients are taken by sample; their weights need no gradient.
+        layers: those whose gradients are taken by sample; no gradient of their parameters is formed.
         column_of: the column of each parameter, by name.
         columns: their number.
+
+    Attributes:
+        sources: where backwards can start.
+        whole: the other parameters that the outputs depend on.
+        samples: into how many blocks of rows that do not mix layers and outputs can be cut.
+        irregular: layers that were called twice, or whose parameters something else uses too, unlike in the forward
+            that they were chosen in: their squares are not to be trusted.
     """
 
     def __init__(
         self, objective: Objective, parameters: Parameters, layers: Layers, column_of: Mapping[str, int], columns: int
     ) -> None:
-        self._layers, self._column_of, self._columns = layers, column_of, columns
-        by_sample = {name for names in layers.values() for name in names.values()}
-        self._whole = leaves({name: p for name, p in parameters.items() if name not in by_sample})
-        self._squares = Squares(columns)
-        at = {name: p.detach() for name, p in parameters.items()} | self._whole
-        with recording(), listening(list(layers), self._listen) as self._roots, record_loss_calls() as calls:
+        self._layers, self._column_of = layers, column_of
+        rows = list[int]()
+        at, heard = leaves(parameters), Counter[nn.Module]()
+
+        def listen(layer: nn.Module, input: Tensor, output: Tensor) -> None:
+            heard[layer] += 1
+            if output.requires_grad:
+                rows.append(len(output))
+                output.register_hook(partial(self._take, layer, input.detach()))  # type: ignore[no-untyped-call]
+
+        with (
+            recording(),
+            keeping_activations(),
+            listening(layers, listen, detached=True) as self._roots,
+            record_loss_calls() as calls,
+        ):
             total = checked_loss(objective(at))
-        self.sources = [
-            Source(call, factor) for call, slope in calls.coefficients(total) for factor in factors(call, slope)
-        ]
+        used = calls.coefficients(total)
+        self.sources = [Source(call, factor) for call, slope in used for factor in factors(call, slope)]
+        uses = consumers(call.outputs for call, _ in used)
+        self.whole = {name: leaf for name, leaf in at.items() if uses[id(leaf)]}
+        twice = {layer for layer in layers if heard[layer] > 1}
+        self.irregular = twice | {layer for layer, names in layers.items() if self.whole.keys() & names.values()}
+        self.samples = math.gcd(*rows, *(source.rows for source in self.sources))
+        self._nothing = widest(total.new_zeros(columns))
+        self._squares = self.backward([])
 
     def backward(self, cotangents: Iterable[tuple[Source, Tensor]]) -> Squares:
         """Squared norms of what the sum of the cotangents at the outputs gives to the parameters."""
-        squares = self._squares = Squares(self._columns, whole=torch.zeros(self._columns, dtype=torch.float64))
+        self._squares = Squares(self._nothing.repeat(max(self.samples, 1), 1), self._nothing.clone())
         starts = list(cotangents)
         if not starts:
-            return squares
+            return self._squares
         ends = [source.call.outputs for source, _ in starts]
-        wanted = [*self._roots, *self._whole.values()]
+        wanted = [*self._roots, *self.whole.values()]
         cast = [cotangent.to(end.dtype) for end, (_, cotangent) in zip(ends, starts, strict=True)]
         found = torch.autograd.grad(ends, wanted, cast, retain_graph=True, allow_unused=True)
-        squares.whole = widest(ends[0].new_zeros(self._columns))
-        for name, gradient in zip(self._whole, found[len(self._roots) :], strict=True):
+        for name, gradient in zip(self.whole, found[len(self._roots) :], strict=True):
             if gradient is not None:
-                squares.whole[self._column_of[name]] += widest(gradient).square().sum()
-        return squares
-
-    def _listen(self, layer: nn.Module, input: Tensor, output: Tensor) -> None:
-        if output.requires_grad:
-            output.register_hook(partial(self._take, layer, input.detach()))  # type: ignore[no-untyped-call]
+                self._squares.whole[self._column_of[name]] += widest(gradient).square().sum()
+        return self._squares
 
     def _take(self, layer: nn.Module, input: Tensor, gradient: Tensor) -> None:
         """A hook on a layer's output; weights may have become those of the training again."""
         with torch.no_grad():
             norms = sample_norms(layer, input, gradient)
         for own, name in self._layers[layer].items():
-            self._squares.add(norms[own], self._column_of[name])
+            samples = widest(norms[own]).view(len(self._squares.samples), -1).sum(1)
+            self._squares.samples[:, self._column_of[name]] += samples

@@ -9,6 +9,8 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
+from lightning_losses.curvature.checkpointing import keeping_activations
+
 ONCE_ONLY = re.compile("double backward|derivative for .* is not implemented|differentiate twice|use_reentrant", re.I)
 """What torch says of an operation that has a first derivative only."""
 RECURRENT = {"lstm", "gru", "rnn_tanh", "rnn_relu"}
@@ -28,7 +30,12 @@ def differentiable_twice() -> Iterator[None]:
     >>> torch.autograd.grad(gradient.sum(), query)[0].shape
     torch.Size([1, 2, 4])
     """
-    with sdpa_kernel(SDPBackend.MATH), torch.compiler.set_stance("force_eager"), _NativeRecurrence():
+    with (
+        sdpa_kernel(SDPBackend.MATH),
+        torch.compiler.set_stance("force_eager"),
+        _NativeRecurrence(),
+        keeping_activations(),
+    ):
         yield
 
 
