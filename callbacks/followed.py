@@ -65,7 +65,7 @@ class Followed:
         self.latest: dict[str, tuple[float, float]] = {}
 
     def look(self, replay: Replay, generator: torch.Generator, clock: Clock, step: int) -> None:
-        """Look at a batch on every rank, and take in what all have found. A rank without a finite loss has found nothing."""
+        """Look at a batch on every rank, and take in what all have found: nothing on a rank without a finite loss."""
         start = clock.mark()
         try:
             found = self.probe.measure(replay, generator)

@@ -29,8 +29,8 @@ class Replay:
 
     The model is in evaluation mode: no dropout, BatchNorm with its running statistics, no balancer that learns. With
     ``mode="train"`` normalisation layers use the batch's statistics. It runs eager, outside autocast, so in the
-    parameters' own precision, keeps the activations of checkpointed parts, and knows nothing of a GradScaler. Every call
-    draws the same random numbers.
+    parameters' own precision, keeps the activations of checkpointed parts, and knows nothing of a GradScaler. Every
+    call draws the same random numbers.
 
     Afterwards everything is as before: modes, buffers, attributes of modules, states of metrics and random generators,
     `.grad`, the trainer's loggers and logged values (`self.log` does nothing meanwhile). Parameters that are not given
