@@ -2,10 +2,11 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
+from weakref import WeakMethod
 
 import torch
 from torch import Tensor, nn
@@ -83,12 +84,13 @@ class SamplePass:
         self._layers, self._column_of = layers, column_of
         rows = list[int]()
         at, heard = leaves(parameters), Counter[nn.Module]()
+        take = WeakMethod(self._take)  # the graph must not hold what holds it: no collector would find that cycle
 
         def listen(layer: nn.Module, input: Tensor, output: Tensor) -> None:
             heard[layer] += 1
             if output.requires_grad:
                 rows.append(len(output))
-                output.register_hook(partial(self._take, layer, input.detach()))  # type: ignore[no-untyped-call]
+                output.register_hook(partial(_call, take, layer, input.detach()))  # type: ignore[no-untyped-call]
 
         with (
             recording(),
@@ -105,7 +107,6 @@ class SamplePass:
         self.irregular = twice | {layer for layer, names in layers.items() if self.whole.keys() & names.values()}
         self.samples = math.gcd(*rows, *(source.rows for source in self.sources))
         self._nothing = widest(total.new_zeros(columns))
-        self._squares = self.backward([])
 
     def backward(self, cotangents: Iterable[tuple[Source, Tensor]]) -> Squares:
         """Squared norms of what the sum of the cotangents at the outputs gives to the parameters."""
@@ -129,3 +130,9 @@ class SamplePass:
         for own, name in self._layers[layer].items():
             samples = widest(norms[own]).view(len(self._squares.samples), -1).sum(1)
             self._squares.samples[:, self._column_of[name]] += samples
+
+
+def _call(method: WeakMethod[Callable[[nn.Module, Tensor, Tensor], None]], *args: Any) -> None:
+    taker = method()
+    if taker is not None:
+        taker(*args)
