@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -132,7 +132,7 @@ class SamplePass:
             self._squares.samples[:, self._column_of[name]] += samples
 
 
-def _call(method: WeakMethod[Callable[[nn.Module, Tensor, Tensor], None]], *args: Any) -> None:
+def _call(method: WeakMethod[Any], *args: Any) -> None:
     taker = method()
     if taker is not None:
         taker(*args)
