@@ -54,7 +54,11 @@ class TraceProbe:
         """
         if self._way is None:
             self._way = self._choose(replay)
-        names, values, errors = self._way(replay, generator)
+        try:
+            names, values, errors = self._way(replay, generator)
+        except NoLikelihoodError:  # a term that has come later, a penalty that has started
+            self._way = self._choose(replay)
+            names, values, errors = self._way(replay, generator)
         found = dict(zip(names, zip(values.tolist(), errors.tolist(), strict=True), strict=True))
         both = [found.get(name.removeprefix("trace/"), (math.nan, math.nan)) for name in self.names]
         return Found(*torch.tensor(both, dtype=torch.float64).unbind(1))

@@ -12,9 +12,11 @@ README = Path(__file__).resolve().parents[1] / "README.md"
 
 
 def test_the_example_trains_and_balances(tmp_path: Path) -> None:
-    (code,) = re.findall(r"```python\n(.*?)```", README.read_text(), flags=re.DOTALL)
+    module, watched = re.findall(r"```python\n(.*?)```", README.read_text(), flags=re.DOTALL)
     names: dict = {"L": L, "nn": nn, "Trunk": lambda: nn.Conv2d(3, 64, 3, padding=1)}
-    exec(code, names)
+    exec(module, names)
+    exec(watched, names)
+    monitors = [callback for callback in names["trainer"].callbacks if type(callback).__name__.endswith("Monitor")]
 
     class Model(names["Model"]):
         def configure_optimizers(self):
@@ -23,7 +25,8 @@ def test_the_example_trains_and_balances(tmp_path: Path) -> None:
     sample = {"image": torch.rand(3, 8, 8), "classes": torch.randint(10, (8, 8)), "depth": torch.rand(1, 8, 8)}
     trainer = L.Trainer(
         max_steps=4, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
-        enable_model_summary=False, default_root_dir=tmp_path,
+        enable_model_summary=False, default_root_dir=tmp_path, callbacks=monitors,
+        log_every_n_steps=1,
     )  # fmt: skip
     model = Model()
     trainer.fit(model, DataLoader([sample] * 8, batch_size=2))
@@ -32,6 +35,9 @@ def test_the_example_trains_and_balances(tmp_path: Path) -> None:
         "train/raw/segment",
         "train/weight/depth",
         "train/normalized/segment",
+        "curvature/trace/total",
+        "gradients/norm/trunk",
+        "losses/normalized/depth",
     } <= trainer.callback_metrics.keys()
     assert float(model.criterion.report.weights["depth"]) != 2.0
 
