@@ -51,9 +51,10 @@ class Budget:
         self.earned_from += seconds
         self.credit = min(self.credit + self.share * seconds, LARGEST_SAVING * self._expected_cost())
 
-    def spend(self, seconds: float) -> None:
-        """A measurement has taken so long."""
-        self.cost = _smooth(self.cost, seconds)
+    def spend(self, seconds: float, typical: bool = True) -> None:
+        """A measurement has taken so long; one that is not `typical` is paid for, but none like it is expected."""
+        if typical:
+            self.cost = _smooth(self.cost, seconds)
         self.spent += seconds
         self.credit -= seconds
 

@@ -146,6 +146,8 @@ class HessianTraceMonitor(Callback):
             followed.load_state_dict(state)
         self._restored = []
         self._last = None
+        with torch.compiler.set_stance("force_eager"):  # what a first call imports belongs to the set-up
+            pass
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Look at the batch where it is due."""

@@ -56,7 +56,7 @@ class MeasuringSchedule:
         if steps:
             self.budget.earn(seconds, round(steps))
         if spent:
-            self.budget.spend(spent)
+            self.budget.spend(spent, typical=self.budget.spent > 0)  # the first finds out how to measure
         self._left = self.every or self.budget.wait()
 
     def state_dict(self) -> dict[str, Any]:

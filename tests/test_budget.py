@@ -38,6 +38,13 @@ def test_an_expensive_first_measurement_is_paid_back_before_the_next() -> None:
     assert budget.wait() == pytest.approx((20 + 20 - 0.1) / 0.1, abs=1)
 
 
+def test_a_first_measurement_that_is_not_typical_is_paid_for_but_not_expected_again() -> None:
+    budget = Budget(0.1)
+    budget.earn(1.0)
+    budget.spend(20.0, typical=False)
+    assert budget.wait() == pytest.approx((20 + 3 - 0.1) / 0.1, abs=1)
+
+
 def test_a_long_pause_buys_no_burst() -> None:
     budget = Budget(0.1)
     budget.earn(1.0)
