@@ -6,6 +6,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from lightning_losses.callbacks.compatibility import IncompatibleError
 from lightning_losses.callbacks.followed import Found
 from lightning_losses.callbacks.replay import Replay
 from lightning_losses.callbacks.stability import Stability, stability_of
@@ -33,15 +34,25 @@ class EigenvalueProbe:
         self._vectors: dict[str, Direction] = {}
 
     def measure(self, replay: Replay, generator: torch.Generator) -> Found:
-        """Look at one batch: 5 products of the Hessian, 10 if steps are preconditioned."""
+        """Look at one batch: 5 products of the Hessian, 10 if steps are preconditioned.
+
+        Raises:
+            IncompatibleError: the loss cannot be differentiated twice.
+        """
 
         def objective(parameters: Parameters) -> Tensor:
             with differentiable_twice():
                 return replay(parameters)
 
         parameters = replay.parameters
-        product = HessianOperator(objective, parameters).product
-        plain = self._largest("plain", product, parameters, generator)
+        try:
+            product = HessianOperator(objective, parameters).product
+            plain = self._largest("plain", product, parameters, generator)
+        except RuntimeError as error:
+            raise IncompatibleError(
+                f'HessianTraceMonitor(sharpness="lambda_max") cannot work: {error} Instead, take sharpness="critical", '
+                "which needs no second derivative, or None."
+            ) from error
         stability = stability_of(replay.trained_by, {id(p): name for name, p in replay.model.named_parameters()})
         ratio = math.nan if stability is None else self._ratio(plain, product, stability, parameters, generator)
         values = torch.tensor([plain.value, plain.residual, ratio], dtype=torch.float64)

@@ -44,12 +44,13 @@ class HessianTraceMonitor(Callback):
     without changing the function (Dinh et al. 2017, arXiv:1703.04933).
 
     **Which matrix.** Where the loss has a known Hessian in the network's outputs (cross-entropy, squared error, ...),
-    the trace of the Gauss-Newton matrix G comes from one backward with per-sample probes: some forty times cheaper than
+    the trace of the Gauss-Newton matrix G comes from one backward with per-sample probes: many times cheaper than
     Hutchinson's estimate, and it works with attention kernels and other operations that have no second derivative.
     :math:`\operatorname{Tr} G = \operatorname{Tr} H` exactly where every single weight enters the outputs
     piecewise linearly; the graph of the first batch is checked for that. Otherwise ``matrix="auto"`` logs Tr G, and
-    ``curvature/is_hessian`` is 0 instead of 1; ``matrix="Hessian"`` insists on H, by Hutchinson's estimate. A loss
-    without known Hessian in the outputs (Dice, a penalty) is measured by Hutchinson's estimate too.
+    ``curvature/is_hessian`` is 0 instead of 1; ``matrix="Hessian"`` insists on H and adds Hutchinson's
+    estimate of the rest. A loss without known Hessian in the outputs (Dice, a penalty) is measured by Hutchinson's
+    estimate alone.
 
     **Which mode.** Normalisation layers use their running statistics (``mode="eval"``) or the batch's
     (``mode="train"``). They have different loss surfaces, with traces that differ by factors.
@@ -72,7 +73,7 @@ class HessianTraceMonitor(Callback):
     Raises:
         ValueError: a number out of its range; a pattern that matches nothing; no such optimizer.
         IncompatibleError: in `setup`, a strategy under which parameters cannot be replaced by detached ones; at the
-            first look, a network whose trace cannot be estimated as asked.
+            first batch, a network that cannot be measured as asked.
 
     >>> HessianTraceMonitor(budget=0.05, groups={"trunk": "net.trunk.*", "heads": "net.head*"}).prefix
     'curvature/'

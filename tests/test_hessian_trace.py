@@ -443,6 +443,16 @@ def test_what_cannot_be_measured_is_refused_by_name(
         fit_with(HessianTraceMonitor(**options), make(), batches())
 
 
+def test_a_loss_that_cannot_be_differentiated_twice_is_refused_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    def once(*args: Any) -> None:
+        raise RuntimeError("The loss must be made of operations that can be differentiated twice, and one cannot.")
+
+    monkeypatch.setattr("lightning_losses.callbacks.eigenvalue_probe.HessianOperator", once)
+    assert len(fit(Model(mlp()), batches(), sharpness="critical")) == STEPS
+    with pytest.raises(IncompatibleError, match='one cannot. Instead, take sharpness="critical"'):
+        fit(Model(mlp()), batches(), sharpness="lambda_max")
+
+
 def test_sharded_parameters_are_refused_in_setup() -> None:
     trainer = L.Trainer(accelerator="cpu", devices=2, strategy=ModelParallelStrategy(), logger=False)
     with pytest.raises(IncompatibleError, match="HessianTraceMonitor does not work with ModelParallelStrategy"):
