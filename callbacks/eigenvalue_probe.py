@@ -4,7 +4,6 @@ import math
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor
 
 from lightning_losses.callbacks.compatibility import IncompatibleError
 from lightning_losses.callbacks.followed import Found
@@ -14,7 +13,7 @@ from lightning_losses.curvature.directions import normal_like
 from lightning_losses.curvature.estimate import Direction, Parameters
 from lightning_losses.curvature.lanczos import Eigenpair, largest_eigenvalue, preconditioned
 from lightning_losses.curvature.products import HessianOperator, Product
-from lightning_losses.curvature.twice import differentiable_twice
+from lightning_losses.curvature.twice import twice
 
 STEPS = 5
 """Products a look. From the last Ritz vector they follow an eigenvalue that changes slowly; from a random vector, at
@@ -39,14 +38,9 @@ class EigenvalueProbe:
         Raises:
             IncompatibleError: the loss cannot be differentiated twice.
         """
-
-        def objective(parameters: Parameters) -> Tensor:
-            with differentiable_twice():
-                return replay(parameters)
-
         parameters = replay.parameters
         try:
-            product = HessianOperator(objective, parameters).product
+            product = HessianOperator(twice(replay), parameters).product
             plain = self._largest("plain", product, parameters, generator)
         except RuntimeError as error:
             raise IncompatibleError(

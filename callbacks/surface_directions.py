@@ -12,7 +12,7 @@ from lightning_losses.curvature.estimate import Direction, Objective, Parameters
 from lightning_losses.curvature.lanczos import largest_eigenvalues
 from lightning_losses.curvature.products import HessianOperator
 from lightning_losses.curvature.surfaces import filter_normalized, trajectory_directions
-from lightning_losses.curvature.twice import differentiable_twice
+from lightning_losses.curvature.twice import twice
 from lightning_losses.distributed import world_size
 
 EIGEN_STEPS = 12
@@ -61,14 +61,9 @@ def eigen_plane(objective: Objective, parameters: Parameters, seed: int) -> Plan
 
 def _eigenpairs(objective: Objective, parameters: Parameters, seed: int) -> tuple[list[float], list[Direction]] | None:
     """Two eigenvalues and their units, and the eigenvectors in these units."""
-
-    def twice(at: Parameters) -> Tensor:
-        with differentiable_twice():
-            return objective(at)
-
     start = normal_like(parameters, torch.Generator().manual_seed(seed))
     try:
-        hessian = HessianOperator(twice, parameters)
+        hessian = HessianOperator(twice(objective), parameters)
         pairs = largest_eigenvalues(hessian.product, start, count=2, steps=EIGEN_STEPS)
     except FloatingPointError:
         return None

@@ -13,12 +13,12 @@ from lightning_losses.callbacks.compatibility import IncompatibleError, loss_mod
 from lightning_losses.callbacks.followed import Found
 from lightning_losses.callbacks.layer_groups import LayerGroups
 from lightning_losses.callbacks.replay import Replay
-from lightning_losses.curvature.estimate import Estimate, Parameters
+from lightning_losses.curvature.estimate import Estimate
 from lightning_losses.curvature.ggn_trace import GaussNewtonTrace
 from lightning_losses.curvature.loss_calls import NoLikelihoodError
 from lightning_losses.curvature.residual import residual_trace
 from lightning_losses.curvature.trace import hutchinson_trace
-from lightning_losses.curvature.twice import differentiable_twice
+from lightning_losses.curvature.twice import twice
 
 Groups = Mapping[str, Sequence[str]]
 Series = tuple[Sequence[str], Tensor, Tensor]
@@ -111,14 +111,9 @@ def _checked(
     estimator: Callable[..., Estimate], replay: Replay, groups: Groups, generator: torch.Generator, probes: int
 ) -> Tensor:
     """An estimator that differentiates twice, by group, [G]."""
-
-    def objective(parameters: Parameters) -> Tensor:
-        with differentiable_twice():
-            return replay(parameters)
-
     members = list(groups.values())
     try:
-        return estimator(objective, replay.parameters, probes=probes, groups=members, generator=generator).value
+        return estimator(twice(replay), replay.parameters, probes=probes, groups=members, generator=generator).value
     except RuntimeError as error:
         raise IncompatibleError(f"HessianTraceMonitor cannot measure this network's Hessian: {error}") from error
 

@@ -6,10 +6,12 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
 from lightning_losses.curvature.checkpointing import keeping_activations
+from lightning_losses.curvature.estimate import Objective, Parameters
 
 ONCE_ONLY = re.compile("double backward|derivative for .* is not implemented|differentiate twice|use_reentrant", re.I)
 """What torch says of an operation that has a first derivative only."""
@@ -37,6 +39,16 @@ def differentiable_twice() -> Iterator[None]:
         keeping_activations(),
     ):
         yield
+
+
+def twice(objective: Objective) -> Objective:
+    """The objective, evaluated inside `differentiable_twice`."""
+
+    def evaluated(parameters: Parameters) -> Tensor:
+        with differentiable_twice():
+            return objective(parameters)
+
+    return evaluated
 
 
 @contextmanager
