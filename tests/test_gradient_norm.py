@@ -1,9 +1,7 @@
 """The norms that are logged are those of the gradient of the mean loss over the step's whole batch."""
 
 import csv
-import os
 import re
-import socket
 import warnings
 from dataclasses import dataclass
 from datetime import timedelta
@@ -13,11 +11,11 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
-import torch.multiprocessing as mp
 from jsonargparse import ArgumentParser
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.plugins.precision import MixedPrecision
 from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy
+from parity.ranks import on_ranks
 from parity.training import quiet
 from torch import Tensor, nn
 from torch.distributed.fsdp import fully_shard
@@ -180,23 +178,15 @@ def norm(tensors: Any) -> float:
     return sum(float(t.detach().square().sum()) for t in tensors) ** 0.5
 
 
-def train_all(rank: int, folder: str, port: int) -> None:
-    torch.set_num_threads(1)
-    os.environ |= {"LOCAL_RANK": str(rank), "NODE_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    found: dict[Any, Any] = {way: train(way, rank, Path(folder)) for way in WAYS if way.ranks == 2}
-    found |= {way: noise_of(way, rank, Path(folder)) for way in NOISE_WAYS if way.ranks == 2}
-    torch.save(found, f"{folder}/rank{rank}.pt")
-    torch.distributed.destroy_process_group()
+def train_all(rank: int, folder: Path) -> dict[Any, Any]:
+    found: dict[Any, Any] = {way: train(way, rank, folder) for way in WAYS if way.ranks == 2}
+    found |= {way: noise_of(way, rank, folder) for way in NOISE_WAYS if way.ranks == 2}
+    return found
 
 
 @pytest.fixture(scope="module")
 def of_ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[Any, Any]]:
-    folder = tmp_path_factory.mktemp("ranks")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    mp.spawn(train_all, args=(str(folder), port), nprocs=2)
-    return [torch.load(folder / f"rank{rank}.pt", weights_only=False) for rank in range(2)]
+    return on_ranks(train_all, tmp_path_factory.mktemp("ranks"))
 
 
 def assert_true(found: list[dict[str, float]], way: Way) -> None:

@@ -1,8 +1,6 @@
 """The monitor's numbers are those of the Hessian, on any module and whatever it is trained with."""
 
 import math
-import os
-import socket
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -11,9 +9,9 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
-import torch.multiprocessing as mp
 from lightning.pytorch.plugins.precision import MixedPrecision
 from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy
+from parity.ranks import on_ranks
 from parity.training import quiet
 from torch import Tensor, nn
 from torch.func import functional_call, hessian
@@ -275,9 +273,7 @@ def test_terms_and_layers_add_up_to_the_total() -> None:
         assert values["trace/term/kind"] + values["trace/term/size"] == pytest.approx(values["trace/total"])
 
 
-def test_a_loss_without_known_hessian_in_the_outputs_is_measured_by_hutchinson(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+def test_a_loss_without_known_hessian_in_the_outputs_is_measured_by_hutchinson() -> None:
     model = Terms(kind=CrossEntropy(), overlap=Dice())
     seen = fit(model, batches()[:1] * 80)
     values = torch.tensor([found["trace/total"][0] for found, _ in seen], dtype=torch.float64)
@@ -360,15 +356,9 @@ def test_critical_sharpness_of_a_quadratic_is_its_curvature_along_the_step() -> 
         assert found["critical"][0] == pytest.approx(ratio, rel=1e-3)
 
 
-def train_on_rank(rank: int, folder: str, port: int) -> None:
-    torch.set_num_threads(1)
-    os.environ |= {"LOCAL_RANK": str(rank), "NODE_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+def train_on_rank(rank: int, folder: Path) -> list[Any]:
     strategy = DDPStrategy(timeout=timedelta(minutes=2), static_graph=True)
-    torch.save(
-        binary(batches(rank), {"strategy": strategy, "devices": 2, "use_distributed_sampler": False}),
-        f"{folder}/{rank}.pt",
-    )
-    torch.distributed.destroy_process_group()
+    return binary(batches(rank), {"strategy": strategy, "devices": 2, "use_distributed_sampler": False})
 
 
 def binary(data: list[Any], trainer: dict[str, Any] | None = None) -> list[Any]:
@@ -382,14 +372,11 @@ def binary(data: list[Any], trainer: dict[str, Any] | None = None) -> list[Any]:
 
 def test_two_ranks_find_what_one_process_finds_on_both_batches(tmp_path: Path) -> None:
     """With DDP's static graph, which the monitor's own forwards do not enter."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    mp.spawn(train_on_rank, args=(str(tmp_path), port), nprocs=2)
+    of_ranks = on_ranks(train_on_rank, tmp_path)
     union = [(torch.cat([x, u]), torch.cat([y, v])) for (x, y), (u, v) in zip(batches(0), batches(1), strict=True)]
     expected = binary(union)
-    for rank in range(2):
-        for (found, _), (exact, _) in zip(torch.load(tmp_path / f"{rank}.pt"), expected, strict=True):
+    for of_rank in of_ranks:
+        for (found, _), (exact, _) in zip(of_rank, expected, strict=True):
             for name in exact:
                 assert found[name][0] == pytest.approx(exact[name][0], rel=1e-9)
 

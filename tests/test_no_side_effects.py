@@ -1,8 +1,6 @@
 """A monitor watches: with it or without it, a training is the same bit by bit."""
 
-import os
 import random
-import socket
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,9 +12,9 @@ import lightning as L
 import numpy as np
 import pytest
 import torch
-import torch.multiprocessing as mp
 from lightning.pytorch.plugins.precision import MixedPrecision
 from lightning.pytorch.strategies import DDPStrategy
+from parity.ranks import on_ranks
 from parity.training import quiet
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
@@ -164,22 +162,14 @@ def train(name: str | None, way: Way, rank: int, folder: Path) -> list[Any]:
     return witness.seen
 
 
-def train_on_ranks(rank: int, folder: str, port: int) -> None:
-    torch.set_num_threads(1)
-    os.environ |= {"LOCAL_RANK": str(rank), "NODE_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    found = {key: train(*key, rank, Path(folder)) for key in RANKED}
-    torch.save(found, f"{folder}/rank{rank}.pt")
-    torch.distributed.destroy_process_group()
+def train_on_ranks(rank: int, folder: Path) -> dict[Any, Any]:
+    found = {key: train(*key, rank, folder) for key in RANKED}
+    return found
 
 
 @pytest.fixture(scope="module")
 def of_ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[Any, list[Any]]]:
-    folder = tmp_path_factory.mktemp("ranks")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    mp.spawn(train_on_ranks, args=(str(folder), port), nprocs=2)
-    return [torch.load(folder / f"rank{rank}.pt", weights_only=False) for rank in range(2)]
+    return on_ranks(train_on_ranks, tmp_path_factory.mktemp("ranks"))
 
 
 def assert_same(one: Any, other: Any, where: str) -> None:

@@ -3,8 +3,6 @@
 import csv
 import json
 import math
-import os
-import socket
 import warnings
 from dataclasses import dataclass
 from datetime import timedelta
@@ -14,10 +12,10 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
-import torch.multiprocessing as mp
 from jsonargparse import ArgumentParser
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.strategies import DDPStrategy
+from parity.ranks import on_ranks
 from parity.training import quiet
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
@@ -188,28 +186,20 @@ def find_on_rank(rank: int, path: Path) -> tuple[list[Any], int]:
     return monitor.findings, trainer.global_step
 
 
-def train_all(rank: int, folder: str, port: int) -> None:
-    torch.set_num_threads(1)
-    os.environ |= {"LOCAL_RANK": str(rank), "NODE_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    found: dict[Any, Any] = {way: train(way, rank, Path(folder)) for way in WAYS if way.ranks == 2}
-    found["findings"] = find_on_rank(rank, Path(folder))
-    torch.save(found, f"{folder}/rank{rank}.pt")
-    torch.distributed.destroy_process_group()
+def train_all(rank: int, folder: Path) -> dict[Any, Any]:
+    found: dict[Any, Any] = {way: train(way, rank, folder) for way in WAYS if way.ranks == 2}
+    found["findings"] = find_on_rank(rank, folder)
+    return found
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("ranks")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    mp.spawn(train_all, args=(str(folder), port), nprocs=2)
-    return folder
+    return tmp_path_factory.mktemp("ranks")
 
 
 @pytest.fixture(scope="module")
 def of_ranks(folder: Path) -> list[dict[Any, Any]]:
-    return [torch.load(folder / f"rank{rank}.pt", weights_only=False) for rank in range(2)]
+    return on_ranks(train_all, folder)
 
 
 def test_a_nan_of_one_rank_is_found_there_with_its_batch(of_ranks: list[dict[Any, Any]], folder: Path) -> None:

@@ -1,7 +1,5 @@
 """Norms and cosines of the terms' gradients are those that one process with the whole batch would find."""
 
-import os
-import socket
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,10 +11,10 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
-import torch.multiprocessing as mp
 from jsonargparse import ArgumentParser
 from lightning.pytorch.plugins.precision import MixedPrecision
 from lightning.pytorch.strategies import DDPStrategy, FSDPStrategy, ModelParallelStrategy
+from parity.ranks import on_ranks
 from parity.training import quiet
 from torch import Tensor, nn
 from torch.distributed.fsdp import fully_shard
@@ -213,22 +211,14 @@ def test_gradients_are_those_by_hand(way: Way, tmp_path: Path) -> None:
     assert_true(train(way, 0, tmp_path), way)
 
 
-def train_all(rank: int, folder: str, port: int) -> None:
-    torch.set_num_threads(1)
-    os.environ |= {"LOCAL_RANK": str(rank), "NODE_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    found = {way: train(way, rank, Path(folder)) for way in WAYS if way.ranks == 2}
-    torch.save(found, f"{folder}/rank{rank}.pt")
-    torch.distributed.destroy_process_group()
+def train_all(rank: int, folder: Path) -> dict[Any, Any]:
+    found = {way: train(way, rank, folder) for way in WAYS if way.ranks == 2}
+    return found
 
 
 @pytest.fixture(scope="module")
 def of_ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[Any, Any]]:
-    folder = tmp_path_factory.mktemp("ranks")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    mp.spawn(train_all, args=(str(folder), port), nprocs=2)
-    return [torch.load(folder / f"rank{rank}.pt", weights_only=False) for rank in range(2)]
+    return on_ranks(train_all, tmp_path_factory.mktemp("ranks"))
 
 
 @pytest.mark.parametrize("way", [way for way in WAYS if way.ranks == 2])

@@ -1,9 +1,11 @@
-"""Two processes that train one cell after another; importing torch takes them longer than a hundred cells."""
+"""Two processes of one group; importing torch takes them longer than a hundred small trainings, so start them once."""
 
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.multiprocessing as mp
@@ -14,15 +16,20 @@ from parity.training import Record, train
 RANKS = 2
 
 
+def on_ranks(work: Callable[[int, Path], Any], folder: Path) -> list[Any]:
+    """What `work`, a function of a module, returns on each rank; it gets the rank and the folder."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    mp.spawn(_work, args=(work, str(folder), port), nprocs=RANKS)
+    return [torch.load(folder / f"rank{rank}.pt", weights_only=False) for rank in range(RANKS)]
+
+
 def train_on_ranks(cells: Sequence[Cell], folder: Path) -> dict[Cell, list[Record | Exception]]:
     """What each rank recorded, or why it refused."""
     if not cells:
         return {}
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    mp.spawn(_train_all, args=(list(cells), str(folder), port), nprocs=RANKS)
-    of_ranks = [torch.load(folder / f"rank{rank}.pt", weights_only=False) for rank in range(RANKS)]
+    of_ranks = on_ranks(partial(_train_all, list(cells)), folder)
     return {cell: [found[cell] for found in of_ranks] for cell in cells}
 
 
@@ -34,9 +41,12 @@ def train_or_refuse(cell: Cell, rank: int, folder: Path) -> Record | Exception:
         return error.with_traceback(None)
 
 
-def _train_all(rank: int, cells: Sequence[Cell], folder: str, port: int) -> None:
+def _train_all(cells: Sequence[Cell], rank: int, folder: Path) -> dict[Cell, Record | Exception]:
+    return {cell: train_or_refuse(cell, rank, folder) for cell in cells}
+
+
+def _work(rank: int, work: Callable[[int, Path], Any], folder: str, port: int) -> None:
     torch.set_num_threads(1)
     os.environ |= {"LOCAL_RANK": str(rank), "NODE_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    found = {cell: train_or_refuse(cell, rank, Path(folder)) for cell in cells}
-    torch.save(found, f"{folder}/rank{rank}.pt")
+    torch.save(work(rank, Path(folder)), f"{folder}/rank{rank}.pt")
     torch.distributed.destroy_process_group()
