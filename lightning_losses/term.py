@@ -37,8 +37,9 @@ class Term(nn.Module):
             torchvision's detectors and Hugging Face's models return them.
         weight: a number or a schedule, at least 0. With a balancer it is the term's prior importance.
         inputs: which keywords of the LossModule's call the loss takes. A sequence passes them by position, a mapping
-            {parameter of the loss: keyword of the call} by name. Default: ``("input", "target")``; the term's own
-            name if `loss` is None; everything it understands if `loss` is a LossModule.
+            {parameter of the loss: keyword of the call} by name. Default: what a `Loss` says in its `inputs`, otherwise
+            ``("input", "target")``; the term's own name if `loss` is None; everything it understands if `loss` is a
+            LossModule.
         bounds: the range of the loss, where it does not know it itself.
         optional: whether a call may come without the inputs; the term is then absent from that batch.
         balanced: whether the balancer may change the weight. False for a regulariser, whose gradient does not pass
@@ -181,6 +182,8 @@ class Term(nn.Module):
             return self.inputs
         if isinstance(self.loss, Composite):
             return sorted(self.loss.inputs - {"shared"})
+        if isinstance(self.loss, Loss):
+            return self.loss.inputs
         return ("input", "target") if self.loss is not None else (name,)
 
 

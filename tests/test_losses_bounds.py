@@ -32,7 +32,8 @@ def test_descent_approaches_the_lower_bound_and_does_not_pass_it(case: Case, gen
     least, _, input, target = search(case, 1, generator, steps=150)
     bounds = case.loss().bounds(case.loss().statistics(input, target))
     assert least >= float(bounds.lower) - 1e-9
-    assert float(bounds.normalize(least)) < 0.02
+    if case.reference is not None:
+        assert float(bounds.normalize(least)) < 0.02
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -42,7 +43,7 @@ def test_ascent_does_not_pass_the_upper_bound_and_approaches_a_finite_one(case: 
     assert greatest <= float(bounds.upper) + 1e-9
     if math.isfinite(bounds.upper):
         assert greatest > 0.9 * bounds.upper  # with smoothing it takes many pixels to come near
-    else:
+    elif case.reference is not None:
         assert float(bounds.normalize(greatest)) > 2
 
 
@@ -56,7 +57,7 @@ def test_random_inputs_of_every_scale_stay_inside(case: Case, generator) -> None
         assert float(bounds.lower) - 1e-9 <= loss(input, target).item() <= float(bounds.upper) + 1e-9
 
 
-@pytest.mark.parametrize("case", [case for case in CASES if case.id != "GIoU"])
+@pytest.mark.parametrize("case", [case for case in CASES if case.has_guess])
 def test_the_uninformed_prediction_scores_the_reference(case: Case, generator) -> None:
     input, target = case.inputs(generator, 6)
     loss = case.loss()
@@ -75,7 +76,7 @@ def spoiled(target: Tensor, mask: Tensor | None, axis: int | None) -> Tensor:
     return target.masked_fill(~(mask if axis is None else mask.unsqueeze(axis)), math.nan)
 
 
-@pytest.mark.parametrize("case", [case for case in CASES if case.pooled and case.elementwise])
+@pytest.mark.parametrize("case", [case for case in CASES if case.pooled and case.elementwise and case.weighable])
 def test_statistics_of_batches_add_up_to_those_of_their_union(case: Case, generator) -> None:
     input, target = case.inputs(generator, 7)
     weight = torch.rand(case.elements(target), generator=generator)
@@ -110,4 +111,5 @@ def test_label_smoothing_of_ten_classes_has_the_published_floor_and_the_overconf
 def test_a_sum_has_no_reference_and_keeps_the_sign_of_its_bounds(case: Case, generator) -> None:
     loss = case.loss(reduction="sum")
     bounds = loss.bounds(loss.statistics(*case.inputs(generator, 3)))
-    assert (bounds.lower, bounds.upper, bounds.reference) == (0.0, math.inf, None)
+    sign = (0.0 if loss.lower >= 0 else -math.inf, 0.0 if loss.upper <= 0 else math.inf)
+    assert (bounds.lower, bounds.upper, bounds.reference) == (*sign, None)

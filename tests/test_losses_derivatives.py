@@ -27,7 +27,7 @@ def test_forward_over_reverse_equals_reverse_over_reverse(case: Case, generator)
     torch.testing.assert_close(forward, reverse)
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", [case for case in CASES if case.divisible])
 def test_per_sample_gradients_by_vmap_equal_a_loop(case: Case, generator) -> None:
     input, target = case.inputs(generator, 3)
     loss = case.loss()

@@ -27,7 +27,9 @@ def evaluate(case: Case, rank: int, ranks: int, kind: str) -> dict[str, Tensor]:
         mask[2:] = False
     ends = (0, 4) if ranks == 1 else (0, 1, 4) if kind == "unequal shares" else (0, 2, 4)
     share = slice(ends[rank], ends[rank + 1])
-    arguments = {} if kind in ("no mask", "unequal shares") else {"weight": weight[share], "mask": mask[share]}
+    arguments = {} if kind in ("no mask", "unequal shares") else {"mask": mask[share]}
+    if arguments and case.weighable:
+        arguments["weight"] = weight[share]
 
     shift = torch.zeros_like(input[0], requires_grad=True)
     loss = case.loss()

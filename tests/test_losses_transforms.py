@@ -20,7 +20,7 @@ def forget_graphs() -> Iterator[None]:
 def check_compiled(case: Case, backend: str, generator: torch.Generator) -> None:
     input, target = case.inputs(generator, 4)
     mask = torch.rand(case.elements(target), generator=generator) < 0.7
-    weight = torch.rand(mask.shape, generator=generator, dtype=torch.float64)
+    weight = torch.rand(mask.shape, generator=generator, dtype=torch.float64) if case.weighable else None
     loss = case.loss()
     compiled = torch.compile(loss, fullgraph=True, backend=backend)
     for arguments in ((), (weight, mask)):

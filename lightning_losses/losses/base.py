@@ -26,6 +26,7 @@ class Loss(nn.Module, ABC):
         reduction: ``"mean"`` (over all ranks' unmasked elements), ``"sum"`` or ``"none"``.
     """
 
+    inputs: ClassVar[tuple[str, ...]] = ("input", "target")  # the keywords of a LossModule's call that a term takes
     lower: ClassVar[float] = 0.0
     upper: ClassVar[float] = math.inf
     reference: ClassVar[float | None] = None
@@ -136,3 +137,30 @@ class ElementwiseLoss(Loss):
     def parts(self, input: Tensor, target: Tensor, weight: Tensor | None, mask: Tensor | None) -> Parts:
         """The elements, weighted and masked."""
         return self.elements(input, target).weighted(weight, mask)
+
+
+class UnaryLoss(Loss):
+    """A loss of one tensor, with no truth to compare it with: `of` is its formula."""
+
+    inputs = ("input",)
+
+    @abstractmethod
+    def of(self, input: Tensor) -> Parts:
+        """Per-element values, and counts where an element may count other than 1."""
+
+    @final
+    def parts(self, input: Tensor, target: Tensor, weight: Tensor | None, mask: Tensor | None) -> Parts:
+        """The elements, weighted and masked."""
+        return self.of(input).weighted(weight, mask)
+
+    def forward(
+        self, input: Tensor, target: Tensor | None = None, weight: Tensor | None = None, mask: Tensor | None = None
+    ) -> Tensor:
+        """The reduced loss, in float32 or wider; `target` is not looked at. Not to be overridden."""
+        return super().forward(input, input.detach(), weight, mask)
+
+    def statistics(
+        self, input: Tensor, target: Tensor | None = None, weight: Tensor | None = None, mask: Tensor | None = None
+    ) -> Tensor:
+        """As `Loss.statistics`; `target` is not looked at."""
+        return super().statistics(input, input.detach(), weight, mask)

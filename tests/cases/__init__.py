@@ -1,0 +1,16 @@
+"""The table that the tests of losses run on: one row per loss and variant, one file per family.
+
+To add a loss, add a row: how to make it, how to make its inputs, what it is worth by an independent computation (numpy
+in float64, by loops over elements), and where it stands between knowing everything and knowing nothing.
+"""
+
+from cases import boxes, classification, focal, regression, segmentation
+from cases.case import Case
+
+CASES: list[Case] = [
+    *classification.CASES,
+    *focal.CASES,
+    *regression.CASES,
+    *boxes.CASES,
+    *segmentation.CASES,
+]
