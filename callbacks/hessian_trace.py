@@ -32,6 +32,8 @@ class HessianTraceMonitor(Callback):
       ``curvature/trace_lower/...`` and ``curvature/trace_upper/...``, the band that holds it with 95 %. Values are
       running estimates: every look has its own data and its own random probes, and `LocalLevel` follows what they say
       of a quantity that drifts;
+    - ``curvature/trace/layer_normalized``, :math:`\sum_l \lVert w_l \rVert^2 \operatorname{Tr} H_{ll}` over the weight
+      tensors: unlike the trace it stays when layers are rescaled without changing what the network computes;
     - ``curvature/trace/term/<term>`` of the terms of a LossModule, with `per_term`;
     - ``curvature/lambda_max``, the largest eigenvalue, and ``curvature/residual``: an eigenvalue of the
       batch's Hessian lies within it;
@@ -41,7 +43,7 @@ class HessianTraceMonitor(Callback):
     - ``curvature/overhead``, the time that it took, as a share of the rest.
 
     Flatness is a diagnostic of the optimization. It is no score of generalization, and the raw trace can be changed
-    without changing the function (Dinh et al. 2017, arXiv:1703.04933).
+    without changing the function (Dinh et al. 2017, arXiv:1703.04933); compare networks by the layer-normalized one.
 
     **Which matrix.** Where the loss has a known Hessian in the network's outputs (cross-entropy, squared error, ...),
     the trace of the Gauss-Newton matrix G comes from one backward with per-sample probes: many times cheaper than

@@ -1,7 +1,7 @@
 """The trace of the Hessian or of the Gauss-Newton matrix of one batch, by the cheapest way that a network allows."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
@@ -13,6 +13,7 @@ from lightning_losses.callbacks.compatibility import IncompatibleError, loss_mod
 from lightning_losses.callbacks.followed import Found
 from lightning_losses.callbacks.layer_groups import LayerGroups
 from lightning_losses.callbacks.replay import Replay
+from lightning_losses.curvature.columns import Columns
 from lightning_losses.curvature.estimate import Estimate
 from lightning_losses.curvature.ggn_trace import GaussNewtonTrace
 from lightning_losses.curvature.loss_calls import NoLikelihoodError
@@ -20,7 +21,6 @@ from lightning_losses.curvature.residual import residual_trace
 from lightning_losses.curvature.trace import hutchinson_trace
 from lightning_losses.curvature.twice import twice
 
-Groups = Mapping[str, Sequence[str]]
 Series = tuple[Sequence[str], Tensor, Tensor]
 """Names, values and standard errors; NaN for an error that is not known."""
 
@@ -41,7 +41,9 @@ class TraceProbe:
         names = {id(p): name for name, p in model.named_parameters()}
         self._groups = {group: [names[id(p)] for p in ps] for group, ps in groups.split(model.parameters()).items()}
         terms = [f"term/{name}" for criterion in loss_modules(model) for name in criterion.terms] if per_term else []
-        self.names = tuple(f"trace/{name}" for name in ("total", *self._groups, *dict.fromkeys(terms)))
+        self.names = tuple(
+            f"trace/{name}" for name in (*Columns(self._groups, layer_normalized=True).names, *dict.fromkeys(terms))
+        )
         self.positive: frozenset[str] = frozenset()
         self.is_hessian = True
         self._way: Callable[[Replay, torch.Generator], Series] | None = None
@@ -67,19 +69,19 @@ class TraceProbe:
         """The cheapest way, and a line that says which it is."""
         parameters = replay.parameters
         groups = {g: kept for g, names in self._groups.items() if (kept := [n for n in names if n in parameters])}
-        tracer = GaussNewtonTrace(replay.model, groups)
+        tracer = GaussNewtonTrace(replay.model, groups, layer_normalized=True)
         try:
             plan = tracer.plan(replay, parameters)
         except NoLikelihoodError as error:
             if self.matrix == "GGN":
                 raise IncompatibleError(f'HessianTraceMonitor(matrix="GGN") cannot work: {error}') from error
             _say(f"Tr H, by Hutchinson's probes: {error}")
-            return partial(self._hutchinson, groups)
+            return partial(self._hutchinson, tracer.columns)
         if plan.certificate.holds and self.matrix != "GGN":
             _say("Tr H, by per-sample probes of the Gauss-Newton matrix: this network's traces are equal.")
         elif self.matrix == "Hessian":
             _say("Tr H, by per-sample probes of the Gauss-Newton matrix and Hutchinson's of the rest.")
-            return partial(self._with_residual, tracer, groups)
+            return partial(self._with_residual, tracer)
         else:
             self.is_hessian = False
             why = "; ".join(plan.certificate.reasons[:2])
@@ -92,30 +94,30 @@ class TraceProbe:
         found = tracer.estimate(replay, replay.parameters, by_term=self.per_term, generator=generator)
         return found.names, found.value, found.population_error
 
-    def _with_residual(
-        self, tracer: GaussNewtonTrace, groups: Groups, replay: Replay, generator: torch.Generator
-    ) -> Series:
+    def _with_residual(self, tracer: GaussNewtonTrace, replay: Replay, generator: torch.Generator) -> Series:
         """Terms are those of the Gauss-Newton matrix alone, so they are left out."""
         names, values, _ = self._gauss_newton(tracer, replay, generator)
-        rest = _checked(residual_trace, replay, groups, generator, probes=1)
-        known = values[: 1 + len(groups)] + torch.cat([rest.sum().unsqueeze(0), rest]).to(values)
+        rest = _checked(residual_trace, replay, tracer.columns, generator, probes=1)
+        known = values[: len(rest)] + rest.to(values)
         return names[: len(known)], known, torch.full_like(known, math.nan)
 
-    def _hutchinson(self, groups: Groups, replay: Replay, generator: torch.Generator) -> Series:
-        rest = _checked(hutchinson_trace, replay, groups, generator, probes=2)
-        values = torch.cat([rest.sum().unsqueeze(0), rest])
-        return ("total", *groups), values, torch.full_like(values, math.nan)
+    def _hutchinson(self, columns: Columns, replay: Replay, generator: torch.Generator) -> Series:
+        values = _checked(hutchinson_trace, replay, columns, generator, probes=2)
+        return columns.names, values, torch.full_like(values, math.nan)
 
 
 def _checked(
-    estimator: Callable[..., Estimate], replay: Replay, groups: Groups, generator: torch.Generator, probes: int
+    estimator: Callable[..., Estimate], replay: Replay, columns: Columns, generator: torch.Generator, probes: int
 ) -> Tensor:
-    """An estimator that differentiates twice, by group, [G]."""
-    members = list(groups.values())
+    """An estimator that differentiates twice, by column."""
+    parameters = replay.parameters
+    weights = torch.stack(list(columns.weights(parameters).values()))
+    each = [[name] for name in parameters]
     try:
-        return estimator(twice(replay), replay.parameters, probes=probes, groups=members, generator=generator).value
+        traces = estimator(twice(replay), parameters, probes=probes, groups=each, generator=generator).value
     except RuntimeError as error:
         raise IncompatibleError(f"HessianTraceMonitor cannot measure this network's Hessian: {error}") from error
+    return traces.to(weights) @ weights
 
 
 def _say(what: str) -> None:

@@ -200,21 +200,29 @@ def brute_force(
     return found
 
 
+def check_columns(found: GaussNewtonEstimate, expected: dict[str, Tensor], parameters: dict[str, Tensor]) -> None:
+    normalized = sum(parameters[name].square().sum() * trace for name, trace in expected.items())
+    columns = torch.stack([sum(expected.values()), *expected.values(), normalized])
+    torch.testing.assert_close(found.value, columns, rtol=1e-10, atol=1e-13)
+    assert found.names == ("total", *expected, "layer_normalized")
+
+
 @pytest.mark.parametrize("loss", LOSSES)
 def test_the_exact_trace_is_that_of_the_whole_jacobian_for_every_loss(loss: str) -> None:
     net, objective, parameters = problem("relu", LOSSES[loss])
     expected = brute_force(net, "relu", LOSSES[loss], parameters)
-    found = GaussNewtonTrace(net, {name: [name] for name in parameters}).exact(objective, parameters)
-    torch.testing.assert_close(found.value[1:], torch.stack(list(expected.values())), rtol=1e-10, atol=1e-13)
-    torch.testing.assert_close(found.value[0], sum(expected.values()), rtol=1e-10, atol=1e-13)
+    groups = {name: [name] for name in parameters}
+    found = GaussNewtonTrace(net, groups, layer_normalized=True).exact(objective, parameters)
+    check_columns(found, expected, parameters)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_the_exact_trace_is_that_of_the_whole_jacobian_for_every_network(name: str) -> None:
     net, objective, parameters = problem(name)
     expected = brute_force(net, name, cross_entropy, parameters)
-    found = GaussNewtonTrace(net, {name: [name] for name in parameters}).exact(objective, parameters)
-    torch.testing.assert_close(found.value[1:], torch.stack(list(expected.values())), rtol=1e-10, atol=1e-13)
+    groups = {name: [name] for name in parameters}
+    found = GaussNewtonTrace(net, groups, layer_normalized=True).exact(objective, parameters)
+    check_columns(found, expected, parameters)
 
 
 @pytest.mark.parametrize("name", NETWORKS)

@@ -86,8 +86,13 @@ def fit(
     return witness.seen
 
 
-def exact_trace(model: L.LightningModule, batch: tuple[Tensor, Tensor], names: list[str] | None = None) -> float:
+def exact_trace(model: L.LightningModule, batch: tuple[Tensor, Tensor]) -> float:
     """The trace of the whole Hessian by brute force, in float64, in evaluation mode."""
+    return sum(trace for trace, _ in exact_blocks(model, batch))
+
+
+def exact_blocks(model: L.LightningModule, batch: tuple[Tensor, Tensor]) -> list[tuple[float, float]]:
+    """The trace of each parameter's block of the Hessian, and the parameter's squared norm."""
     at = {name: p.detach().double() for name, p in model.net.named_parameters() if p.requires_grad}
     rest = {name: t.double() for name, t in model.net.named_buffers() if t.is_floating_point()}
     rest |= {name: p.detach().double() for name, p in model.net.named_parameters() if not p.requires_grad}
@@ -98,7 +103,7 @@ def exact_trace(model: L.LightningModule, batch: tuple[Tensor, Tensor], names: l
         blocks = hessian(lambda p: model.loss(functional_call(model.net, p | rest, x), y))(at)
     for module, mode in zip(model.net.modules(), modes, strict=True):
         module.training = mode
-    return sum(float(blocks[n][n].reshape(at[n].numel(), -1).trace()) for n in names or at)
+    return [(float(blocks[n][n].reshape(p.numel(), -1).trace()), float(p.square().sum())) for n, p in at.items()]
 
 
 def test_the_trace_of_logistic_regression_is_its_closed_form() -> None:
@@ -201,8 +206,14 @@ def test_on_average_it_finds_the_trace_by_brute_force(name: str, matrix: str) ->
     torch.manual_seed(0)
     model, batch = Model(make(), optimizer=still), batches(shape=shape)[0]
     seen = fit(model, [batch] * 60, matrix=matrix)
-    values = torch.tensor([found["trace/total"][0] for found, _ in seen], dtype=torch.float64)
-    assert abs(values.mean() - exact_trace(model, batch)) < 4 * values.std() / len(values) ** 0.5
+    blocks = exact_blocks(model, batch)
+    exact = {
+        "total": sum(trace for trace, _ in blocks),
+        "layer_normalized": sum(trace * norm for trace, norm in blocks),
+    }
+    for column, expected in exact.items():
+        values = torch.tensor([found[f"trace/{column}"][0] for found, _ in seen], dtype=torch.float64)
+        assert abs(values.mean() - expected) < 4 * values.std() / len(values) ** 0.5
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -266,9 +277,10 @@ class Terms(L.LightningModule):
 
 def test_terms_and_layers_add_up_to_the_total() -> None:
     model = Terms(kind=CrossEntropy(), size=Term(MSE(), weight=0.5, inputs=["input", "extent"]))
+    columns = ("total", "net.0", "net.2", "layer_normalized", "term/kind", "term/size")
     for found, _ in fit(model, batches(), per_term=True):
         values = {name: value for name, (value, _) in found.items()}
-        assert set(values) == {f"trace/{name}" for name in ("total", "net.0", "net.2", "term/kind", "term/size")}
+        assert set(values) == {f"trace/{name}" for name in columns}
         assert values["trace/net.0"] + values["trace/net.2"] == pytest.approx(values["trace/total"])
         assert values["trace/term/kind"] + values["trace/term/size"] == pytest.approx(values["trace/total"])
 
@@ -420,8 +432,14 @@ def test_a_step_without_a_loss_is_left_out_and_said() -> None:
         ),
         (lambda: Model(mlp()), {"optimizer": 1}, ValueError, "`optimizer` must be one of 1, found index 1"),
         (lambda: Model(mlp()), {"groups": {"trunk": "body.*"}}, ValueError, "must match a parameter, found 'body.*'"),
+        (
+            lambda: Model(mlp()),
+            {"groups": {"total": "net.*"}},
+            ValueError,
+            "`groups` must be named otherwise than 'total'",
+        ),
     ],
-    ids=["no likelihood", "no such optimizer", "no such layer"],
+    ids=["no likelihood", "no such optimizer", "no such layer", "a name that is taken"],
 )
 def test_what_cannot_be_measured_is_refused_by_name(
     make: Any, options: dict[str, Any], error: type[Exception], words: str

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from lightning_losses.checks import check_number
 from lightning_losses.curvature.certificate import Certificate, certify
 from lightning_losses.curvature.checkpointing import keeping_activations
+from lightning_losses.curvature.columns import Columns
 from lightning_losses.curvature.estimate import Estimate, Objective, Parameters, Subject
 from lightning_losses.curvature.graph import consumers
 from lightning_losses.curvature.loss_calls import record_loss_calls
@@ -22,10 +23,10 @@ from lightning_losses.curvature.sample_pass import SamplePass, Source, Squares
 
 @dataclass(frozen=True)
 class GaussNewtonEstimate(Estimate):
-    """Traces of a Gauss-Newton matrix, [S]: the whole first, then by layer group, then by term.
+    """Traces of a Gauss-Newton matrix, [S].
 
     Args:
-        names: ``"total"``, the groups, and the terms as ``"term/<term>"``.
+        names: ``"total"``, the groups, ``"layer_normalized"`` if asked for, and the terms as ``"term/<term>"``.
         population_error: standard error as an estimate for the population that the batch was drawn from, noise of the
             probes included, [S]; NaN where a part of the estimate has no values by sample.
     """
@@ -74,6 +75,7 @@ class GaussNewtonTrace:
     Args:
         network: the module whose layers are listened to. It is called inside the objective.
         groups: names of layer groups and of their parameters; None for the total alone.
+        layer_normalized: whether to add the trace that does not change when layers are rescaled; see `Columns`.
 
     >>> import torch.nn.functional as F
     >>> net, x, y = nn.Linear(2, 1), torch.tensor([[1.0, 2.0]]), torch.tensor([[0.0]])
@@ -82,10 +84,15 @@ class GaussNewtonTrace:
     12 ± 0 (GGN, eval mode, one batch, 0 probes)
     """
 
-    def __init__(self, network: nn.Module, groups: Mapping[str, Sequence[str]] | None = None) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        groups: Mapping[str, Sequence[str]] | None = None,
+        *,
+        layer_normalized: bool = False,
+    ) -> None:
         self.network = network
-        self.groups = dict(groups or {})
-        self._column_of = {name: i for i, members in enumerate(self.groups.values()) for name in members}
+        self.columns = Columns(dict(groups or {}), layer_normalized)
         self._plan: Plan | None = None
 
     def plan(self, objective: Objective, parameters: Parameters) -> Plan:
@@ -150,7 +157,7 @@ class GaussNewtonTrace:
             whole = whole + wholes.abs()
         found = moments.estimate(replace(of, matrix="GGN"))
         error = _error_of_sum(torch.stack(samples).mean(0)).where(whole == 0, math.nan)
-        names = ("total", *self.groups, *(terms if by_term else ()))
+        names = (*self.columns.names, *(terms if by_term else ()))
         return GaussNewtonEstimate(found.value, found.standard_error, probes, found.of, names, error)
 
     def exact(
@@ -180,15 +187,17 @@ class GaussNewtonTrace:
                 squares = run.backward([(source, cotangent)])
                 values.append(source.factor.sign * (squares.samples.sum(0) + squares.whole))
         value = self._table([torch.stack(values).sum(0, keepdim=True)], by_term=False)[0]
-        names, unknown = ("total", *self.groups), torch.full_like(value, math.nan)
-        return GaussNewtonEstimate(value, torch.zeros_like(value), 0, replace(of, matrix="GGN"), names, unknown)
+        unknown = torch.full_like(value, math.nan)
+        return GaussNewtonEstimate(
+            value, torch.zeros_like(value), 0, replace(of, matrix="GGN"), self.columns.names, unknown
+        )
 
     def _forward(self, objective: Objective, parameters: Parameters) -> SamplePass:
         """A pass over the layers that can be trusted: those that are used as when they were chosen."""
         plan = self.plan(objective, parameters)
-        columns = {name: self._column_of.get(name, len(self.groups)) for name in parameters}
+        weights = self.columns.weights(parameters)
         while True:
-            run = SamplePass(objective, parameters, plan.layers, columns, len(self.groups) + 1)
+            run = SamplePass(objective, parameters, plan.layers, weights)
             if not run.irregular:
                 return run
             dropped = tuple(name for layer in run.irregular for name in plan.layers[layer].values())
@@ -205,10 +214,8 @@ class GaussNewtonTrace:
         return found[0] if len(found) == 1 else found[0].plus(found[1])
 
     def _table(self, parts: Sequence[Tensor], by_term: bool) -> Tensor:
-        """Columns of groups, [rows, groups + 1] for each part, as columns of total, groups and parts."""
-        whole = torch.stack(list(parts)).sum(0)
-        shown = [whole.sum(1, keepdim=True), whole[:, : len(self.groups)]]
-        return torch.cat([*shown, *(part.sum(1, keepdim=True) for part in parts if by_term)], 1)
+        """The sum of the parts, [rows, columns], and the total of each part."""
+        return torch.cat([torch.stack(list(parts)).sum(0), *(part[:, :1] for part in parts if by_term)], 1)
 
 
 def _error_of_sum(samples: Tensor) -> Tensor:

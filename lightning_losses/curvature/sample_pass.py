@@ -41,7 +41,7 @@ class Source:
 
 
 class Squares(NamedTuple):
-    """Squared norms of gradients, by column (layer group).
+    """Squared norms of gradients, by column (see `Columns`).
 
     Args:
         samples: of layers whose rows are samples, [samples, columns].
@@ -67,8 +67,7 @@ class SamplePass:
         objective: the loss on one batch, which calls the network once.
         parameters: those whose gradients are wanted.
         layers: those whose gradients are taken by sample; no gradient of their parameters is formed.
-        column_of: the column of each parameter, by name.
-        columns: their number.
+        weights: what the squared norm of each parameter's gradient counts in each column, [columns], by name.
 
     Attributes:
         sources: where backwards can start.
@@ -79,9 +78,9 @@ class SamplePass:
     """
 
     def __init__(
-        self, objective: Objective, parameters: Parameters, layers: Layers, column_of: Mapping[str, int], columns: int
+        self, objective: Objective, parameters: Parameters, layers: Layers, weights: Mapping[str, Tensor]
     ) -> None:
-        self._layers, self._column_of = layers, column_of
+        self._layers, self._weights = layers, weights
         rows = list[int]()
         at, heard = leaves(parameters), Counter[nn.Module]()
         take = WeakMethod(self._take)  # the graph must not hold what holds it: no collector would find that cycle
@@ -106,7 +105,7 @@ class SamplePass:
         twice = {layer for layer in layers if heard[layer] > 1}
         self.irregular = twice | {layer for layer, names in layers.items() if self.whole.keys() & names.values()}
         self.samples = math.gcd(*rows, *(source.rows for source in self.sources))
-        self._nothing = widest(total.new_zeros(columns))
+        self._nothing = torch.zeros_like(next(iter(weights.values())))
 
     def backward(self, cotangents: Iterable[tuple[Source, Tensor]]) -> Squares:
         """Squared norms of what the sum of the cotangents at the outputs gives to the parameters."""
@@ -120,7 +119,7 @@ class SamplePass:
         found = torch.autograd.grad(ends, wanted, cast, retain_graph=True, allow_unused=True)
         for name, gradient in zip(self.whole, found[len(self._roots) :], strict=True):
             if gradient is not None:
-                self._squares.whole[self._column_of[name]] += widest(gradient).square().sum()
+                self._squares.whole.add_(widest(gradient).square().sum() * self._weights[name])
         return self._squares
 
     def _take(self, layer: nn.Module, input: Tensor, gradient: Tensor) -> None:
@@ -129,7 +128,7 @@ class SamplePass:
             norms = sample_norms(layer, input, gradient)
         for own, name in self._layers[layer].items():
             samples = widest(norms[own]).view(len(self._squares.samples), -1).sum(1)
-            self._squares.samples[:, self._column_of[name]] += samples
+            self._squares.samples.add_(samples.unsqueeze(1) * self._weights[name])
 
 
 def _call(method: WeakMethod[Any], *args: Any) -> None:
