@@ -5,10 +5,11 @@ from typing import Any, Literal
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.strategies import ModelParallelStrategy
 
 from lightning_losses.callbacks.clock import Clock, Mark
 from lightning_losses.callbacks.critical_probe import CriticalProbe
-from lightning_losses.callbacks.curvature_strategies import check_strategy
+from lightning_losses.callbacks.curvature_strategies import check_strategy, check_whole_parameters
 from lightning_losses.callbacks.eigenvalue_probe import EigenvalueProbe
 from lightning_losses.callbacks.every_n_steps import check_every_n_steps, is_due
 from lightning_losses.callbacks.followed import Followed, Probe
@@ -17,6 +18,7 @@ from lightning_losses.callbacks.measuring_schedule import MeasuringSchedule
 from lightning_losses.callbacks.replay import Replay
 from lightning_losses.callbacks.trace_probe import TraceProbe
 from lightning_losses.checks import check_choice, check_number
+from lightning_losses.curvature.gathering import set_up
 from lightning_losses.curvature.local_level import Band
 
 SHARPNESS_PROBES: dict[str, Callable[[], Probe]] = {"lambda_max": EigenvalueProbe, "critical": CriticalProbe}
@@ -74,8 +76,9 @@ class HessianTraceMonitor(Callback):
 
     Raises:
         ValueError: a number out of its range; a pattern that matches nothing; no such optimizer.
-        IncompatibleError: in `setup`, a strategy under which parameters cannot be replaced by detached ones; at the
-            first batch, a network that cannot be measured as asked.
+        IncompatibleError: in `setup`, a strategy under which what is asked for cannot be measured (under FSDP2, which
+            is ModelParallelStrategy, the trace alone can, with ``sharpness=None``); at the first batch, a network that
+            cannot be measured as asked.
 
     >>> HessianTraceMonitor(budget=0.05, groups={"trunk": "net.trunk.*", "heads": "net.head*"}).prefix
     'curvature/'
@@ -126,16 +129,24 @@ class HessianTraceMonitor(Callback):
         self._restored = state_dict["followed"]
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Refuse strategies under which the model cannot be run with other parameters.
+        """Refuse strategies under which what is asked for cannot be measured.
 
         Raises:
             IncompatibleError: the message names the strategy and what to do instead.
         """
-        if stage == "fit":
-            check_strategy(trainer, type(self).__name__)
+        if stage != "fit":
+            return
+        check_strategy(trainer, type(self).__name__)
+        if self.sharpness:
+            option = f'HessianTraceMonitor(sharpness="{self.sharpness}")'
+            check_whole_parameters(trainer, option, "take sharpness=None")
+        if self.matrix == "Hessian":
+            check_whole_parameters(trainer, 'HessianTraceMonitor(matrix="Hessian")', 'take matrix="auto"')
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Name the layers and terms."""
+        if isinstance(trainer.strategy, ModelParallelStrategy):
+            set_up(pl_module)
         if self.optimizer >= len(trainer.optimizers):
             raise ValueError(f"`optimizer` must be one of {len(trainer.optimizers)}, found index {self.optimizer}.")
         groups = LayerGroups(pl_module, self.depth, self.groups)

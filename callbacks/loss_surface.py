@@ -12,7 +12,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 from tqdm.auto import tqdm  # type: ignore[import-untyped]
 
-from lightning_losses.callbacks.curvature_strategies import check_strategy
+from lightning_losses.callbacks.curvature_strategies import check_strategy, check_whole_parameters
 from lightning_losses.callbacks.replay import Replay
 from lightning_losses.callbacks.surface_directions import Plane, eigen_plane, random_plane, trajectory_plane
 from lightning_losses.callbacks.surface_figure import Surface, log_figure
@@ -105,6 +105,7 @@ class LossSurfacePlot(Callback):
         """
         if stage == "fit":
             check_strategy(trainer, type(self).__name__)
+            check_whole_parameters(trainer, type(self).__name__, "look at a checkpoint in one process")
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin without memory of another fit."""

@@ -8,6 +8,7 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.loggers.logger import DummyLogger
 from lightning.pytorch.plugins.precision import MixedPrecision
+from lightning.pytorch.strategies import ModelParallelStrategy
 from lightning.pytorch.utilities.signature_utils import is_param_in_hook_signature
 from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor, nn
@@ -20,6 +21,7 @@ from lightning_losses.callbacks.snapshot import unchanged
 from lightning_losses.callbacks.stand_ins import Backwards, NoLossError
 from lightning_losses.curvature.checkpointing import keeping_activations
 from lightning_losses.curvature.estimate import Parameters
+from lightning_losses.curvature.gathering import check_gathered, gathered
 
 NORMALIZATION = (nn.modules.batchnorm._BatchNorm, nn.modules.instancenorm._InstanceNorm)
 
@@ -63,6 +65,11 @@ class Replay:
         self.batch_idx = batch_idx
 
     @property
+    def is_sharded(self) -> bool:
+        """Whether parameters lie on the ranks in shards (FSDP2); gradients of them cannot be had then."""
+        return isinstance(self.model.trainer.strategy, ModelParallelStrategy)
+
+    @property
     def trained_by(self) -> Optimizer:
         """The optimizer."""
         return self.model.trainer.optimizers[self.optimizer]
@@ -80,16 +87,21 @@ class Replay:
     def __call__(self, parameters: Parameters) -> Tensor:
         """The loss with these parameters in the place of the model's, a 0-d tensor with a graph to them."""
         model, trainer = self.model, self.model.trainer
-        state = {name: p.detach() for name, p in model.named_parameters()} | dict(parameters)
-        state |= {name: buffer.clone() for name, buffer in model.named_buffers()}
-        with _untouched(model, trainer), torch.enable_grad(), _precision(trainer):
+        state = {name: buffer.clone() for name, buffer in model.named_buffers()}
+        if not self.is_sharded:  # otherwise FSDP2 itself says what the layers see
+            state |= {name: p.detach() for name, p in model.named_parameters()} | dict(parameters)
+        place = gathered(model, parameters) if self.is_sharded else nullcontext()
+        with _untouched(model, trainer), torch.enable_grad(), _precision(trainer), place:
             _set_mode(model, self.mode)
             backwards = None if model.automatic_optimization else Backwards(trainer.optimizers, self.optimizer)
             _stand_in(model, backwards)
             batch = apply_to_collection(self.batch, Tensor, Tensor.clone)
             step = _Step(model)
             returned = functional_call(step, {f"model.{name}": t for name, t in state.items()}, (batch, self.batch_idx))
-        return _loss(returned) if backwards is None else backwards.loss
+        loss = _loss(returned) if backwards is None else backwards.loss
+        if self.is_sharded:
+            check_gathered(loss)
+        return loss
 
 
 class _Step(nn.Module):

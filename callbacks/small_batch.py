@@ -11,8 +11,8 @@ from lightning.pytorch.utilities import rank_zero_warn
 from lightning.pytorch.utilities.data import extract_batch_size
 from torch import Tensor
 
-from lightning_losses.callbacks.layer_groups import squared_norms
 from lightning_losses.distributed import world_size
+from lightning_losses.sharding import squared_norms
 
 
 def why_not(trainer: Trainer, model: LightningModule) -> str | None:

@@ -8,8 +8,8 @@ from lightning.pytorch.plugins.precision import MixedPrecision
 from torch import Tensor
 from torch.optim import Optimizer
 
-from lightning_losses.callbacks.layer_groups import differences, local_copies, squared_norms
 from lightning_losses.distributed import sum_over_ranks
+from lightning_losses.sharding import differences, local_copies, squared_norms
 
 
 class StepNorms:

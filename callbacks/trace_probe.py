@@ -15,6 +15,7 @@ from lightning_losses.callbacks.layer_groups import LayerGroups
 from lightning_losses.callbacks.replay import Replay
 from lightning_losses.curvature.columns import Columns
 from lightning_losses.curvature.estimate import Estimate
+from lightning_losses.curvature.gathering import ShardedError
 from lightning_losses.curvature.ggn_trace import GaussNewtonTrace
 from lightning_losses.curvature.loss_calls import NoLikelihoodError
 from lightning_losses.curvature.residual import residual_trace
@@ -54,16 +55,22 @@ class TraceProbe:
         Raises:
             IncompatibleError: the matrix that is asked for cannot be measured here; the message says why.
         """
-        if self._way is None:
-            self._way = self._choose(replay)
         try:
-            names, values, errors = self._way(replay, generator)
-        except NoLikelihoodError:  # a term that has come later, a penalty that has started
-            self._way = self._choose(replay)
-            names, values, errors = self._way(replay, generator)
+            names, values, errors = self._look(replay, generator)
+        except ShardedError as error:
+            raise IncompatibleError(f"HessianTraceMonitor cannot work under ModelParallelStrategy: {error}") from error
         found = dict(zip(names, zip(values.tolist(), errors.tolist(), strict=True), strict=True))
         both = [found.get(name.removeprefix("trace/"), (math.nan, math.nan)) for name in self.names]
         return Found(*torch.tensor(both, dtype=torch.float64).unbind(1))
+
+    def _look(self, replay: Replay, generator: torch.Generator) -> Series:
+        if self._way is None:
+            self._way = self._choose(replay)
+        try:
+            return self._way(replay, generator)
+        except NoLikelihoodError:  # a term that has come later, a penalty that has started
+            self._way = self._choose(replay)
+            return self._way(replay, generator)
 
     def _choose(self, replay: Replay) -> Callable[[Replay, torch.Generator], Series]:
         """The cheapest way, and a line that says which it is."""
@@ -75,8 +82,12 @@ class TraceProbe:
         except NoLikelihoodError as error:
             if self.matrix == "GGN":
                 raise IncompatibleError(f'HessianTraceMonitor(matrix="GGN") cannot work: {error}') from error
+            if replay.is_sharded:
+                raise ShardedError(f"Hutchinson's probes need them, which are the only way: {error}") from error
             _say(f"Tr H, by Hutchinson's probes: {error}")
             return partial(self._hutchinson, tracer.columns)
+        if replay.is_sharded and plan.others:
+            raise ShardedError(f"No formula gives the norms of single samples at {', '.join(plan.others[:3])}.")
         if plan.certificate.holds and self.matrix != "GGN":
             _say("Tr H, by per-sample probes of the Gauss-Newton matrix: this network's traces are equal.")
         elif self.matrix == "Hessian":

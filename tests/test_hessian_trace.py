@@ -1,6 +1,8 @@
 """The monitor's numbers are those of the Hessian, on any module and whatever it is trained with."""
 
+import copy
 import math
+import re
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -14,6 +16,7 @@ from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy
 from parity.ranks import on_ranks
 from parity.training import quiet
 from torch import Tensor, nn
+from torch.distributed.fsdp import fully_shard
 from torch.func import functional_call, hessian
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 from torch.utils.checkpoint import checkpoint
@@ -458,10 +461,74 @@ def test_a_loss_that_cannot_be_differentiated_twice_is_refused_with_what_to_do(m
         fit(Model(mlp()), batches(), sharpness="lambda_max")
 
 
-def test_sharded_parameters_are_refused_in_setup() -> None:
-    trainer = L.Trainer(accelerator="cpu", devices=2, strategy=ModelParallelStrategy(), logger=False)
-    with pytest.raises(IncompatibleError, match="HessianTraceMonitor does not work with ModelParallelStrategy"):
-        HessianTraceMonitor().setup(trainer, Model(mlp()), "fit")
+@pytest.mark.parametrize(
+    ("options", "sizes", "words"),
+    [
+        ({}, (2, 1), 'HessianTraceMonitor(sharpness="lambda_max") does not work with ModelParallelStrategy'),
+        ({"sharpness": "critical"}, (2, 1), "Instead, take sharpness=None, or use DDPStrategy."),
+        ({"sharpness": None, "matrix": "Hessian"}, (2, 1), 'Instead, take matrix="auto", or use DDPStrategy.'),
+        ({"sharpness": None}, (1, 2), "HessianTraceMonitor does not work with tensor_parallel_size=2"),
+    ],
+    ids=["lambda_max", "critical", "Hessian", "tensor parallel"],
+)
+def test_what_needs_parameters_whole_is_refused_of_shards(
+    options: dict[str, Any], sizes: tuple[int, int], words: str
+) -> None:
+    strategy = ModelParallelStrategy(*sizes)
+    trainer = L.Trainer(accelerator="cpu", devices=2, strategy=strategy, logger=False)
+    with pytest.raises(IncompatibleError, match=re.escape(words)):
+        HessianTraceMonitor(**options).setup(trainer, Model(mlp()), "fit")
+
+
+class Sharded(Model):
+    """FSDP2 where the strategy is one for it."""
+
+    def configure_model(self) -> None:
+        if isinstance(self.trainer.strategy, ModelParallelStrategy):
+            for part in self.net:
+                if list(part.parameters()):
+                    fully_shard(part, mesh=self.device_mesh["data_parallel"])
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.Adam(self.parameters(), lr=0.01)
+
+
+def sharded_on_rank(rank: int, folder: Path) -> list[Any]:
+    """What a rank finds under DDP and under FSDP2, and what it says of a network without formula."""
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        nn.Embedding(5, 6), nn.Flatten(), nn.Linear(18, 6), nn.BatchNorm1d(6, momentum=0.0), nn.ReLU(), nn.Linear(6, 3)
+    )
+    data = [(x.mul(9).long().remainder(5), y) for x, y in batches(rank, shape=(3,))]
+
+    def fsdp() -> ModelParallelStrategy:
+        return ModelParallelStrategy(data_parallel_size=2, tensor_parallel_size=1)
+
+    found = [
+        fit(Sharded(copy.deepcopy(net)), data, trainer={"devices": 2, "strategy": strategy})
+        for strategy in ("ddp", fsdp())
+    ]
+    try:
+        fit(Sharded(nn.Sequential(Recurrent())), batches(shape=(5, 3)), trainer={"devices": 2, "strategy": fsdp()})
+    except IncompatibleError as error:
+        found.append(str(error))
+    return found
+
+
+def test_shards_have_the_trace_of_the_whole(tmp_path: Path) -> None:
+    """Also the layer-normalised one, whose norms are those of whole parameters; a layer without formula is named."""
+    for ddp, fsdp, refusal in on_ranks(sharded_on_rank, tmp_path):
+        for (expected, _), (found, _) in zip(ddp, fsdp, strict=True):
+            assert found.keys() == expected.keys()
+            for name, (value, error) in expected.items():
+                assert found[name] == pytest.approx((value, error), rel=1e-4)
+        assert "No formula gives the norms of single samples at net.0.rnn.weight_ih_l0" in refusal
+
+
+def test_every_layer_with_a_formula_has_its_error_known() -> None:
+    """BatchNorm has one in the mode in which it is measured, though not in that of the training."""
+    found, _ = fit(Model(normalized()), batches(shape=(2, 6, 6)))[0]
+    assert all(error > 0 for _, error in found.values())
 
 
 @pytest.mark.parametrize(

@@ -13,10 +13,12 @@ import numpy as np
 import pytest
 import torch
 from lightning.pytorch.plugins.precision import MixedPrecision
-from lightning.pytorch.strategies import DDPStrategy
+from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, Strategy
 from parity.ranks import on_ranks
 from parity.training import quiet
 from torch import Tensor, nn
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import DTensor
 from torch.utils.data import DataLoader
 
 from lightning_losses import LossModule, Term
@@ -39,8 +41,12 @@ MONITORS: dict[str, Callable[[], L.Callback]] = {
     "hessian by probes, critical sharpness": lambda: HessianTraceMonitor(
         every_n_steps=2, matrix="Hessian", mode="train", sharpness="critical"
     ),
+    "hessian trace": lambda: HessianTraceMonitor(every_n_steps=2, sharpness=None),
     "loss surface": lambda: LossSurfacePlot(directions="eigen", points=5, batches=2, max_seconds=1.0),
 }
+NEED_WHOLE_PARAMETERS = {
+    "term gradients at parameters", "hessian trace and eigenvalue", "hessian by probes, critical sharpness", "loss surface"
+}  # fmt: skip
 STEPS = 5
 
 
@@ -55,6 +61,16 @@ class Way:
     compiled: bool = False
     fused: bool = False
     clip: float | None = None
+    sharded: bool = False
+
+    @property
+    def strategy(self) -> Strategy | str:
+        if self.sharded:
+            return ModelParallelStrategy(data_parallel_size=self.ranks, tensor_parallel_size=1)
+        return DDPStrategy(timeout=timedelta(minutes=2)) if self.ranks > 1 else "auto"
+
+    def suits(self, monitor: str | None) -> bool:
+        return not (self.sharded and monitor in NEED_WHOLE_PARAMETERS)
 
 
 WAYS = [
@@ -66,8 +82,10 @@ WAYS = [
     Way("ddp", ranks=2),
     Way("ddp, accumulation", ranks=2, accumulate=2),
     Way("ddp, float16", ranks=2, half=True),
+    Way("fsdp2", ranks=2, sharded=True),
+    Way("fsdp2, accumulation", ranks=2, accumulate=2, sharded=True),
 ]
-RANKED = [(monitor, way) for monitor in (None, *MONITORS) for way in WAYS if way.ranks > 1]
+RANKED = [(monitor, way) for monitor in (None, *MONITORS) for way in WAYS if way.ranks > 1 and way.suits(monitor)]
 
 
 class Model(L.LightningModule):
@@ -88,6 +106,11 @@ class Model(L.LightningModule):
         if way.compiled:
             for part in (self.trunk, self.near, self.far):
                 part.compile(backend="aot_eager")
+
+    def configure_model(self) -> None:
+        if self.way.sharded:
+            for part in (self.trunk, self.near, self.far):
+                fully_shard(part, mesh=self.device_mesh["data_parallel"])
 
     def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
         features = self.trunk(self.frozen(batch))
@@ -117,10 +140,10 @@ def state_of(trainer: L.Trainer, model: Model) -> dict[str, Any]:
     tensors = [*model.named_parameters(), *model.named_buffers()]
     scaler = getattr(trainer.precision_plugin, "scaler", None)
     return {
-        "tensors": {name: tensor.detach().clone() for name, tensor in tensors},
-        "gradients": {name: None if p.grad is None else p.grad.clone() for name, p in model.named_parameters()},
+        "tensors": {name: copied(tensor) for name, tensor in tensors},
+        "gradients": {name: None if p.grad is None else copied(p.grad) for name, p in model.named_parameters()},
         "optimizer": [
-            {k: v.clone() if isinstance(v, Tensor) else v for k, v in state.items()}
+            {k: copied(v) if isinstance(v, Tensor) else v for k, v in state.items()}
             for state in trainer.optimizers[0].state.values()
         ],
         "random": (torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()),
@@ -133,6 +156,11 @@ def state_of(trainer: L.Trainer, model: Model) -> dict[str, Any]:
         "listeners": len(model.criterion.listeners),
         "global_step": trainer.global_step,
     }
+
+
+def copied(tensor: Tensor) -> Tensor:
+    """What this rank holds of it."""
+    return (tensor.to_local() if isinstance(tensor, DTensor) else tensor).detach().clone()
 
 
 def hooks_of(module: nn.Module) -> list[int]:
@@ -149,7 +177,7 @@ def train(name: str | None, way: Way, rank: int, folder: Path) -> list[Any]:
     witness = Witness()
     trainer = L.Trainer(
         accelerator="cpu", devices=way.ranks, max_epochs=1, default_root_dir=folder, logger=False,
-        strategy=DDPStrategy(timeout=timedelta(minutes=2)) if way.ranks > 1 else "auto",
+        strategy=way.strategy,
         accumulate_grad_batches=way.accumulate, gradient_clip_val=way.clip, enable_checkpointing=False,
         enable_progress_bar=False, enable_model_summary=False, use_distributed_sampler=False,
         callbacks=[*([MONITORS[name]()] if name else []), witness], **(scaler if way.half else {}),
@@ -191,8 +219,7 @@ def test_one_process_trains_as_if_nobody_watched(tmp_path: Path, name: str, way:
     assert_same(train(name, way, 0, tmp_path), train(None, way, 0, tmp_path), way.id)
 
 
-@pytest.mark.parametrize("way", [way for way in WAYS if way.ranks == 2])
-@pytest.mark.parametrize("name", MONITORS)
+@pytest.mark.parametrize(("name", "way"), [(name, way) for name, way in RANKED if name])
 def test_ranks_train_as_if_nobody_watched(of_ranks: list[dict[Any, list[Any]]], name: str, way: Way) -> None:
     for rank, found in enumerate(of_ranks):
         assert_same(found[name, way], found[None, way], f"{way.id}, rank {rank}")

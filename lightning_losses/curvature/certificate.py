@@ -16,7 +16,8 @@ PIECEWISE_LINEAR = re.compile(
     "Min|Minimum|Movedim|Narrow|Neg|Permute|PixelShuffle|PixelUnshuffle|Re(flection|plication)Pad[123]D|Relu|Repeat|"
     "Reshape|ReshapeAlias|Roll|Rsub|Select|Slice|Split|SplitWithSizes|Squeeze|Stack|Sub|Sum|T|ToCopy|Transpose|Triu|"
     "Tril|Unbind|Unfold|UnsafeSplit|UnsafeView|Unsqueeze|Upsample(Nearest(Exact)?|Linear|Bilinear|Trilinear|Bicubic)"
-    "[123]D|View|Where|Threshold)Backward\\d+"
+    "[123]D|View|Where|Threshold)Backward\\d+|_GatheredBackward|"
+    "RegisterPostBackwardFunctionBackward"  # FSDP2 passes a layer's inputs through it
 )
 """Nodes that are piecewise linear in all their differentiable operands together."""
 

@@ -6,9 +6,10 @@ import torch
 from torch import Tensor
 
 from lightning_losses.checks import message
-from lightning_losses.curvature.directions import norm
 from lightning_losses.curvature.estimate import Parameters
+from lightning_losses.distributed import sum_over_ranks, world_size
 from lightning_losses.numerics import widest
+from lightning_losses.sharding import is_sharded, squared_norms
 
 TOTAL, LAYER_NORMALIZED = "total", "layer_normalized"
 
@@ -48,5 +49,11 @@ class Columns:
             table[[row[name] for name in members if name in row], column] = 1
         table = widest(table.to(next(iter(parameters.values())).device, non_blocking=True))
         if self._layer_normalized:
-            table[:, -1] = torch.stack([norm({name: p.detach()}).square() for name, p in parameters.items()])
+            table[:, -1] = _squared_norms(list(parameters.values()))
         return dict(zip(parameters, table, strict=True))
+
+
+def _squared_norms(parameters: Sequence[Tensor]) -> Tensor:
+    """Of each, [P]. Only shards cost a message: without them, ranks may differ in whether they come here."""
+    shares = squared_norms([[p.detach()] for p in parameters], parameters[0].device)
+    return sum_over_ranks(shares) if any(map(is_sharded, parameters)) else shares * world_size()

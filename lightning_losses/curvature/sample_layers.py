@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from lightning_losses.curvature.estimate import Parameters
 from lightning_losses.curvature.graph import consumers
-from lightning_losses.curvature.sample_norms import has_sample_norms
+from lightning_losses.curvature.sample_norms import has_formula, has_sample_norms
 
 Layers = dict[nn.Module, dict[str, str]]
 """Layers whose sample norms are taken: for each its own names of parameters, and their names in the network."""
@@ -25,7 +25,7 @@ def layers_of(network: nn.Module, parameters: Parameters) -> Layers:
     for path, layer in network.named_modules():
         names = {own: f"{path}.{own}" if path else own for own in layer._parameters}
         kept = {own: name for own, name in names.items() if name in parameters}
-        if kept and has_sample_norms(layer):
+        if kept and has_formula(layer):
             found[layer] = kept
     return found
 
@@ -55,7 +55,9 @@ def listening(layers: Layers, on_output: OnOutput, *, detached: bool = False) ->
         on_output(layer, args[0] if args else next(iter(kwargs.values())), output)
         return output.clone() if is_first else None
 
-    hooks = [layer.register_forward_hook(hook, with_kwargs=True, always_call=True) for layer in layers]
+    # The first of the hooks after a forward: FSDP2's takes the parameters away again.
+    keywords = {"with_kwargs": True, "always_call": True, "prepend": True}
+    hooks = [layer.register_forward_hook(hook, **keywords) for layer in layers]
     if detached:
         hooks += [layer.register_forward_pre_hook(detach) for layer in layers]
     try:
@@ -66,7 +68,7 @@ def listening(layers: Layers, on_output: OnOutput, *, detached: bool = False) ->
 
 
 class Outputs:
-    """The outputs of layers in one forward, and how often each was called."""
+    """The outputs of layers that have sample norms in the mode of a forward, and how often each was called."""
 
     def __init__(self) -> None:
         self.calls: Counter[nn.Module] = Counter()
@@ -74,8 +76,9 @@ class Outputs:
 
     def __call__(self, layer: nn.Module, input: Tensor, output: Tensor) -> None:
         """Keep one."""
-        self.calls[layer] += 1
-        self.outputs[layer] = output
+        if has_sample_norms(layer):
+            self.calls[layer] += 1
+            self.outputs[layer] = output
 
 
 def eligible(layers: Layers, seen: Outputs, ends: Sequence[Tensor], leaves: Parameters) -> Layers:

@@ -32,17 +32,26 @@ def sample_norms(layer: nn.Module, input: Tensor, gradient: Tensor) -> Norms:
     >>> sample_norms(layer, x, g)
     {'weight': tensor([100.]), 'bias': tensor([4.])}
     """
-    norms = _FORMULAS[type(layer)](layer, at_least_float32(input), at_least_float32(gradient))
+    norms = _FORMULAS[_class_of(layer)](layer, at_least_float32(input), at_least_float32(gradient))
     return {name: values for name, values in norms.items() if layer._parameters[name] is not None}
 
 
-def has_sample_norms(layer: nn.Module) -> bool:
+def has_formula(layer: nn.Module) -> bool:
     """Whether a formula is known for a layer of this class, set up as it is."""
-    if type(layer) not in _FORMULAS:
+    if isinstance(layer, nn.Embedding) and (layer.max_norm or layer.scale_grad_by_freq or layer.sparse):
         return False
-    if isinstance(layer, nn.Embedding):
-        return not (layer.max_norm or layer.scale_grad_by_freq or layer.sparse)
-    return not (isinstance(layer, nn.modules.batchnorm._BatchNorm) and layer.training)
+    return _class_of(layer) in _FORMULAS
+
+
+def has_sample_norms(layer: nn.Module) -> bool:
+    """Whether a formula is known that holds in the mode in which the layer is now."""
+    return has_formula(layer) and not (isinstance(layer, nn.modules.batchnorm._BatchNorm) and layer.training)
+
+
+def _class_of(layer: nn.Module) -> type[nn.Module]:
+    """Its class; fully_shard makes it an instance of (FSDPModule, the class)."""
+    found: type[nn.Module] = type(layer)
+    return found.__mro__[2] if found.__mro__[1].__name__ == "FSDPModule" else found
 
 
 def _linear(layer: nn.Module, a: Tensor, g: Tensor) -> Norms:
