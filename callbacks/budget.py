@@ -5,8 +5,6 @@ from typing import Any
 
 from lightning_losses.checks import check_number
 
-FIRST_COST = 3.0
-"""What a measurement is taken to cost before the cost of one is known, in steps."""
 SMOOTHING = 0.9
 """Of the measured times."""
 LARGEST_SAVING = 5.0
@@ -24,21 +22,23 @@ class Budget:
 
     Args:
         share: f, the share of the time without measurements that they may take.
+        guess: what a measurement is taken to cost before the cost of one is known, in steps.
 
     Raises:
         ValueError: `share` is not above 0 and below 1.
 
-    >>> budget = Budget(0.02)
+    >>> budget = Budget(0.02, guess=3.0)
     >>> budget.earn(1.0)
-    >>> budget.wait()  # 3 steps' time is what a first measurement may cost, of which 0.02 is saved
+    >>> budget.wait()  # 3 steps' time, of which 0.02 is saved
     149
     >>> budget.spend(0.5)
     >>> budget.wait()
     49
     """
 
-    def __init__(self, share: float) -> None:
+    def __init__(self, share: float, guess: float = 3.0) -> None:
         self.share = check_number("budget", share, above=0, below=1)
+        self.guess = guess
         self.credit = 0.0
         self.step_time = math.nan
         self.cost = math.nan
@@ -65,14 +65,14 @@ class Budget:
 
     def state_dict(self) -> dict[str, Any]:
         """What was measured and spent."""
-        return {name: value for name, value in vars(self).items() if name != "share"}
+        return {name: value for name, value in vars(self).items() if name not in ("share", "guess")}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict` returned."""
         vars(self).update(state)
 
     def _expected_cost(self) -> float:
-        return FIRST_COST * self.step_time if math.isnan(self.cost) else self.cost
+        return self.guess * self.step_time if math.isnan(self.cost) else self.cost
 
 
 def _smooth(mean: float, value: float) -> float:

@@ -21,6 +21,7 @@ class CriticalProbe:
     """
 
     names = ("critical",)
+    cost = 4.0
     positive = frozenset({"critical"})
 
     def __init__(self) -> None:

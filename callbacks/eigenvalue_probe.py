@@ -27,6 +27,7 @@ class EigenvalueProbe:
     """
 
     names = ("lambda_max", "residual", "stability")
+    cost = 30.0
     positive = frozenset({"residual"})
 
     def __init__(self) -> None:

@@ -36,6 +36,10 @@ class Probe(Protocol):
         """Of what it finds, the same on all ranks."""
 
     @property
+    def cost(self) -> float:
+        """About what a look costs, in training steps."""
+
+    @property
     def positive(self) -> frozenset[str]:
         """Those among them that are positive by nature."""
 

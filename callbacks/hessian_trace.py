@@ -1,11 +1,11 @@
 """How flat the loss surface is, during training and for a stated share of its time."""
 
-from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.strategies import ModelParallelStrategy
+from lightning.pytorch.utilities import rank_zero_info
 
 from lightning_losses.callbacks.clock import Clock, Mark
 from lightning_losses.callbacks.critical_probe import CriticalProbe
@@ -21,7 +21,10 @@ from lightning_losses.checks import check_choice, check_number
 from lightning_losses.curvature.gathering import set_up
 from lightning_losses.curvature.local_level import Band
 
-SHARPNESS_PROBES: dict[str, Callable[[], Probe]] = {"lambda_max": EigenvalueProbe, "critical": CriticalProbe}
+SHARPNESS_PROBES: dict[str, type[EigenvalueProbe] | type[CriticalProbe]] = {
+    "lambda_max": EigenvalueProbe,
+    "critical": CriticalProbe,
+}
 
 
 class HessianTraceMonitor(Callback):
@@ -61,7 +64,8 @@ class HessianTraceMonitor(Callback):
 
     Args:
         budget: the share of the training time that it may take, above 0 and below 1. Half of it goes to the trace, half
-            to the eigenvalue. The first batch is looked at on credit.
+            to the eigenvalue. The first batch is looked at on credit, unless the training is too short to pay it back;
+            it then says so and does not look.
         every_n_steps: look at every n-th batch instead, whatever it costs.
         matrix: ``"auto"``, ``"Hessian"`` or ``"GGN"``.
         mode: ``"eval"`` or ``"train"``.
@@ -109,8 +113,8 @@ class HessianTraceMonitor(Callback):
         self.groups = groups
         self.optimizer = int(check_number("optimizer", optimizer, at_least=0))
         self.prefix = prefix
-        share = budget / 2 if sharpness else budget
-        self._schedules = [MeasuringSchedule(share, every) for _ in range(2 if sharpness else 1)]
+        kinds = [TraceProbe, *([SHARPNESS_PROBES[sharpness]] if sharpness else [])]
+        self._schedules = [MeasuringSchedule(budget / len(kinds), every, kind.cost) for kind in kinds]
         self._followed: list[Followed] = []
         self._restored: list[dict[str, Any]] = []
         self._last: Mark | None = None
@@ -158,6 +162,8 @@ class HessianTraceMonitor(Callback):
         self._followed = [Followed(probe, schedule) for probe, schedule in zip(probes, self._schedules, strict=False)]
         for followed, state in zip(self._followed, self._restored, strict=False):
             followed.load_state_dict(state)
+        if not self._restored:
+            self._begin(trainer)
         self._restored = []
         self._last = None
         with torch.compiler.set_stance("force_eager"):  # what a first call imports belongs to the set-up
@@ -205,6 +211,18 @@ class HessianTraceMonitor(Callback):
     def latest(self) -> dict[str, tuple[float, float]]:
         """What the last looks have found, each at one batch: values and standard errors (NaN where none is known)."""
         return {name: found for followed in self._followed for name, found in followed.latest.items()}
+
+    def _begin(self, trainer: Trainer) -> None:
+        """Say what a training is too short for."""
+        batches = trainer.estimated_stepping_batches * trainer.accumulate_grad_batches
+        for followed in self._followed:
+            if not followed.schedule.begin(batches):
+                share, cost = followed.schedule.budget.share, followed.probe.cost
+                rank_zero_info(
+                    f"HessianTraceMonitor does not look at {followed.probe.names[0]}: a look costs the time of some "
+                    f"{cost:g} steps, which {share:.1%} of {batches:g} batches do not pay for. To look, raise `budget` "
+                    "or set `every_n_steps`."
+                )
 
     def _stepped(self, seconds: float) -> None:
         for schedule in self._schedules:

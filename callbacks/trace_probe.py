@@ -36,6 +36,8 @@ class TraceProbe:
         per_term: whether to tell the terms of its LossModules apart.
     """
 
+    cost = 4.0
+
     def __init__(self, matrix: str, groups: LayerGroups, model: LightningModule, per_term: bool) -> None:
         self.matrix = matrix
         self.per_term = per_term

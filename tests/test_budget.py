@@ -7,6 +7,7 @@ import torch
 
 from lightning_losses.callbacks.budget import Budget
 from lightning_losses.callbacks.clock import Clock
+from lightning_losses.callbacks.measuring_schedule import MeasuringSchedule
 
 STEPS = 3000
 
@@ -39,7 +40,7 @@ def test_an_expensive_first_measurement_is_paid_back_before_the_next() -> None:
 
 
 def test_a_first_measurement_that_is_not_typical_is_paid_for_but_not_expected_again() -> None:
-    budget = Budget(0.1)
+    budget = Budget(0.1, guess=3.0)
     budget.earn(1.0)
     budget.spend(20.0, typical=False)
     assert budget.wait() == pytest.approx((20 + 3 - 0.1) / 0.1, abs=1)
@@ -51,6 +52,19 @@ def test_a_long_pause_buys_no_burst() -> None:
     budget.spend(1.0)
     budget.earn(1e6)
     assert budget.credit <= 5.0
+
+
+@pytest.mark.parametrize(("batches", "looks"), [(599, 0), (600, 1)])
+def test_a_training_that_cannot_pay_for_a_first_look_is_not_looked_at(batches: int, looks: int) -> None:
+    schedule = MeasuringSchedule(0.01, guess=3.0)
+    assert schedule.begin(batches) == bool(looks)
+    assert sum(schedule.next_batch() for _ in range(batches)) == looks * batches  # due until it is settled
+
+
+def test_every_n_steps_is_whatever_it_costs() -> None:
+    schedule = MeasuringSchedule(0.01, every=2, guess=3.0)
+    assert schedule.begin(1)
+    assert schedule.next_batch()
 
 
 @pytest.mark.parametrize("share", [0, 1, -0.1, 2])

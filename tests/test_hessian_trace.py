@@ -398,7 +398,7 @@ def test_two_ranks_find_what_one_process_finds_on_both_batches(tmp_path: Path) -
 
 def test_a_resumed_monitor_goes_on_from_its_estimates(tmp_path: Path) -> None:
     def monitor() -> HessianTraceMonitor:
-        return HessianTraceMonitor(budget=0.2, sharpness=None)
+        return HessianTraceMonitor(every_n_steps=2, sharpness=None)
 
     first, second = monitor(), monitor()
     trainer = fit_with(first, Model(mlp()), batches(), enable_checkpointing=True, default_root_dir=tmp_path)
@@ -406,8 +406,19 @@ def test_a_resumed_monitor_goes_on_from_its_estimates(tmp_path: Path) -> None:
     state = torch.load(tmp_path / "last.ckpt", weights_only=True)["callbacks"][first.state_key]
     second.load_state_dict(state)
     second.on_fit_start(trainer, trainer.lightning_module)
-    assert second.bands(STEPS) == first.bands(STEPS)
+    assert second.bands(STEPS) == first.bands(STEPS) != {}
     assert repr(second.state_dict()) == repr(first.state_dict())
+
+
+def test_what_a_training_does_not_pay_for_is_not_looked_at_and_said(caplog: pytest.LogCaptureFixture) -> None:
+    monitor = HessianTraceMonitor(budget=0.5)
+    with caplog.at_level("INFO", logger="lightning.pytorch.utilities.rank_zero"):
+        fit_with(monitor, Model(mlp()), batches() * 6)
+    assert "trace/total" in monitor.latest
+    assert "lambda_max" not in monitor.latest
+    assert (
+        "does not look at lambda_max: a look costs the time of some 30 steps, which 25.0% of 36 batches" in caplog.text
+    )
 
 
 class Nothing(Model):
@@ -419,7 +430,7 @@ def test_a_step_without_a_loss_is_left_out_and_said() -> None:
     with pytest.warns(UserWarning, match=r"curvature at step 0 was not measured: `training_step` must return a loss"):
         trainer = L.Trainer(
             accelerator="cpu", max_epochs=1, logger=False, enable_checkpointing=False, enable_progress_bar=False,
-            enable_model_summary=False, callbacks=[HessianTraceMonitor(sharpness=None)],
+            enable_model_summary=False, callbacks=[HessianTraceMonitor(every_n_steps=1, sharpness=None)],
         )  # fmt: skip
         trainer.fit(Nothing(mlp()), DataLoader(batches(), batch_size=None))
 
@@ -448,7 +459,7 @@ def test_what_cannot_be_measured_is_refused_by_name(
     make: Any, options: dict[str, Any], error: type[Exception], words: str
 ) -> None:
     with pytest.raises(error, match=words):
-        fit_with(HessianTraceMonitor(**options), make(), batches())
+        fit_with(HessianTraceMonitor(every_n_steps=1, **options), make(), batches())
 
 
 def test_a_loss_that_cannot_be_differentiated_twice_is_refused_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
