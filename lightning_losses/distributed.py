@@ -24,6 +24,14 @@ def sum_over_ranks(tensor: Tensor) -> Tensor:
     return total
 
 
+def max_over_ranks(tensor: Tensor) -> Tensor:
+    """The greatest of all ranks' `tensor`, element by element, detached; a new tensor even in one process."""
+    greatest = tensor.detach().clone()
+    if world_size() > 1:
+        dist.all_reduce(greatest, dist.ReduceOp.MAX)
+    return greatest
+
+
 def differentiable_sum_over_ranks(tensor: Tensor) -> Tensor:
     """The sum of `tensor` over all ranks; its gradient is summed over the ranks too.
 
@@ -31,6 +39,32 @@ def differentiable_sum_over_ranks(tensor: Tensor) -> Tensor:
     DDP takes is exactly the gradient of that one global loss.
     """
     return tensor if world_size() == 1 else _Sum.apply(tensor)
+
+
+def rows_around(tensor: Tensor) -> tuple[int, int]:
+    """How many rows of such a tensor the ranks before this one hold, and those after; waits for the device."""
+    if world_size() == 1:
+        return 0, 0
+    rows = torch.zeros(world_size(), dtype=torch.long, device=tensor.device)
+    rows[dist.get_rank()] = len(tensor)
+    of_ranks = sum_over_ranks(rows).tolist()
+    return sum(of_ranks[: dist.get_rank()]), sum(of_ranks[dist.get_rank() + 1 :])
+
+
+def differentiable_gather(tensor: Tensor, around: tuple[int, int]) -> Tensor:
+    """The rows of all ranks, in the order of the ranks; the gradient of a row is summed over the ranks.
+
+    With every rank's loss made of its own rows against all of these, the average of the ranks' gradients that DDP takes
+    is the gradient of the average of their losses.
+
+    Args:
+        tensor: any number of rows [N, *], which may differ between the ranks.
+        around: its `rows_around`.
+    """
+    if world_size() == 1:
+        return tensor
+    before, after = (tensor.new_zeros(rows, *tensor.shape[1:]) for rows in around)
+    return differentiable_sum_over_ranks(torch.cat([before, tensor, after]))
 
 
 class _Sum(torch.autograd.Function):

@@ -5,16 +5,16 @@ import torch
 from cases import CASES, Case
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", [case for case in CASES if not case.frozen])
 def test_first_and_second_derivatives(case: Case, generator) -> None:
     input, target = case.inputs(generator, 2)
     loss = case.loss()
     input.requires_grad_()
     assert torch.autograd.gradcheck(lambda x: loss(x, target), input)
-    assert torch.autograd.gradgradcheck(lambda x: loss(x, target), input)
+    assert not case.twice or torch.autograd.gradgradcheck(lambda x: loss(x, target), input)
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", [case for case in CASES if case.twice])
 def test_forward_over_reverse_equals_reverse_over_reverse(case: Case, generator) -> None:
     input, target = case.inputs(generator, 3)
     direction = torch.randn(input.shape, generator=generator, dtype=torch.float64)
@@ -22,8 +22,9 @@ def test_forward_over_reverse_equals_reverse_over_reverse(case: Case, generator)
 
     _, forward = torch.func.jvp(torch.func.jacrev(lambda x: loss(x, target)), (input,), (direction,))
     input.requires_grad_()
-    (gradient,) = torch.autograd.grad(loss(input, target), input, create_graph=True)
-    (reverse,) = torch.autograd.grad((gradient * direction).sum(), input, materialize_grads=True)
+    value = loss(input, target)
+    (gradient,) = torch.autograd.grad(value, input, create_graph=True)
+    (reverse,) = torch.autograd.grad((gradient * direction).sum() + 0 * value, input, materialize_grads=True)
     torch.testing.assert_close(forward, reverse)
 
 

@@ -43,7 +43,7 @@ def evaluate(case: Case, rank: int, ranks: int, kind: str) -> dict[str, Tensor]:
 
 
 KINDS = ("no mask", "unequal masks", "one rank has nothing")
-ROWS = [(case, kind) for case in CASES for kind in KINDS]
+ROWS = [(case, kind) for case in CASES if not case.per_rank for kind in KINDS]
 ROWS += [(case, "unequal shares") for case in CASES if case.ragged]
 
 

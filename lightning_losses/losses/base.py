@@ -27,9 +27,9 @@ class Loss(nn.Module, ABC):
     """
 
     inputs: ClassVar[tuple[str, ...]] = ("input", "target")  # the keywords of a LossModule's call that a term takes
-    lower: ClassVar[float] = 0.0
-    upper: ClassVar[float] = math.inf
-    reference: ClassVar[float | None] = None
+    lower: float = 0.0
+    upper: float = math.inf
+    reference: float | None = None
 
     def __init__(self, *, reduction: str = "mean") -> None:
         super().__init__()
@@ -142,7 +142,7 @@ class ElementwiseLoss(Loss):
 class UnaryLoss(Loss):
     """A loss of one tensor, with no truth to compare it with: `of` is its formula."""
 
-    inputs = ("input",)
+    inputs: ClassVar[tuple[str, ...]] = ("input",)
 
     @abstractmethod
     def of(self, input: Tensor) -> Parts:

@@ -32,8 +32,13 @@ class Case:
         weighable: whether elements can have weights.
         weighs_reference: whether the reference knows of the weights.
         divisible: whether one sample alone has a value, which the batch's is made of.
+        per_rank: whether each rank's value is that of its own elements, so that ranks do not equal one process.
         ragged: whether ranks may have different numbers of elements.
         extreme: from (generator, magnitude) to inputs as large as that.
+        inside: brings any input to the nearest that the loss takes.
+        searched: the number of samples in the search for the bounds; some are attained by a number of samples only.
+        twice: whether there is a second derivative.
+        frozen: whether a statistic of the input is a constant to the gradient, which is then not the value's derivative.
     """
 
     id: str
@@ -48,8 +53,13 @@ class Case:
     weighable: bool = True
     weighs_reference: bool = True
     divisible: bool = True
+    per_rank: bool = False
     ragged: bool = False
     extreme: Callable[[torch.Generator, float], Pair] | None = None
+    inside: Callable[[Tensor], Tensor] = lambda input: input
+    searched: int = 3
+    twice: bool = True
+    frozen: bool = False
 
     def extremes(self, generator: torch.Generator, magnitude: float) -> Pair:
         """Inputs of random signs and the given magnitude."""
@@ -57,7 +67,7 @@ class Case:
             return self.extreme(generator, magnitude)
         input, target = self.inputs(generator, 2)
         signs = torch.randint(0, 2, input.shape, generator=generator) * 2 - 1
-        return (signs * magnitude).to(input.dtype), target
+        return self.inside((signs * magnitude).to(input.dtype)), target
 
     def elements(self, target: Tensor) -> tuple[int, ...]:
         """The shape of the weights and masks of the elements."""
@@ -68,6 +78,11 @@ class Case:
     def has_reduction(self) -> bool:
         """Whether the loss can be had as a sum and per element."""
         return "reduction" in inspect.signature(type(self.loss())).parameters
+
+    @property
+    def is_public(self) -> bool:
+        """Whether the loss is the library's own, not one that is called in the table's way for the tests."""
+        return type(self.loss()).__module__.startswith("lightning_losses.")
 
     @property
     def has_guess(self) -> bool:
