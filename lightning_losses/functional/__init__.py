@@ -1,19 +1,53 @@
 """Pure per-element formulas: no reduction, no state, a file per family."""
 
-from lightning_losses.functional.boxes import giou_loss
+from lightning_losses.functional.boundary import boundary_distance
+from lightning_losses.functional.boxes import ciou_loss, cxcywh_to_xyxy, diou_loss, giou_loss, iou_loss
 from lightning_losses.functional.classification import binary_cross_entropy, cross_entropy
 from lightning_losses.functional.focal import sigmoid_focal, softmax_focal
-from lightning_losses.functional.regression import smooth_l1, squared_error
-from lightning_losses.functional.segmentation import class_overlap, dice_distance
+from lightning_losses.functional.fused import eager_formulas
+from lightning_losses.functional.fused_focal import fused_sigmoid_focal
+from lightning_losses.functional.fused_overlap import fused_overlap_and_likelihood
+from lightning_losses.functional.landmarks import adaptive_wing, wing
+from lightning_losses.functional.lovasz import lovasz_extension
+from lightning_losses.functional.quantile import empirical_quantile, pinball, quantile_crossing
+from lightning_losses.functional.regression import absolute_error, smooth_l1, squared_error
+from lightning_losses.functional.robust import berhu, huber, log_cosh
+from lightning_losses.functional.rounding import rounding_decision, rounding_error, sine_rounding
+from lightning_losses.functional.segmentation import class_overlap, dice_distance, generalized_dice_distance
+from lightning_losses.functional.tversky import focal_power, tversky_distance
 
 __all__ = [
+    "absolute_error",
+    "adaptive_wing",
+    "berhu",
     "binary_cross_entropy",
+    "boundary_distance",
+    "ciou_loss",
     "class_overlap",
     "cross_entropy",
+    "cxcywh_to_xyxy",
     "dice_distance",
+    "diou_loss",
+    "eager_formulas",
+    "empirical_quantile",
+    "focal_power",
+    "fused_overlap_and_likelihood",
+    "fused_sigmoid_focal",
+    "generalized_dice_distance",
     "giou_loss",
+    "huber",
+    "iou_loss",
+    "log_cosh",
+    "lovasz_extension",
+    "pinball",
+    "quantile_crossing",
+    "rounding_decision",
+    "rounding_error",
     "sigmoid_focal",
+    "sine_rounding",
     "smooth_l1",
     "softmax_focal",
     "squared_error",
+    "tversky_distance",
+    "wing",
 ]

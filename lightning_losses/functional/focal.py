@@ -10,7 +10,7 @@ from torch import Tensor
 from lightning_losses.functional.gathering import at_label
 
 
-def sigmoid_focal(input: Tensor, target: Tensor, alpha: float | None = 0.25, gamma: float = 2.0) -> Tensor:
+def sigmoid_focal(input: Tensor, target: Tensor, alpha: float | Tensor | None = 0.25, gamma: float = 2.0) -> Tensor:
     r""":math:`-\alpha_t (1 - p_t)^\gamma \log p_t`, binary, with :math:`p_t` the probability of the true label.
 
     :math:`\alpha_t` is :math:`\alpha` for positives and :math:`1 - \alpha` for negatives.
@@ -18,7 +18,7 @@ def sigmoid_focal(input: Tensor, target: Tensor, alpha: float | None = 0.25, gam
     Args:
         input: logits, any shape.
         target: 0 or 1, the same shape.
-        alpha: weight of the positives, in [0, 1]; None for no weighting.
+        alpha: weight of the positives, in [0, 1], broadcast to `input`; None for no weighting.
         gamma: focusing :math:`\gamma \ge 0`; 0 is cross-entropy.
 
     Returns:

@@ -22,6 +22,23 @@ def squared_error(input: Tensor, target: Tensor) -> Tensor:
     return torch.square(input - target)
 
 
+def absolute_error(input: Tensor, target: Tensor) -> Tensor:
+    r""":math:`|x - y|`, element by element; the derivative is 0 where it is 0.
+
+    Args:
+        input: predictions :math:`x`, any shape.
+        target: truths :math:`y`, the same shape.
+
+    Returns:
+        Values in :math:`[0, \infty)`, of the shape of `input`.
+
+    >>> import torch
+    >>> absolute_error(torch.tensor([1.0, 3.0]), torch.tensor([1.0, 1.0]))
+    tensor([0., 2.])
+    """
+    return torch.abs(input - target)
+
+
 def smooth_l1(input: Tensor, target: Tensor, beta: float = 1.0) -> Tensor:
     r""":math:`e^2 / 2\beta` where :math:`|e| < \beta`, else :math:`|e| - \beta/2`; :math:`e = x - y`.
 

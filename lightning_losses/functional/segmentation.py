@@ -63,3 +63,29 @@ def dice_distance(intersection: Tensor, predicted: Tensor, true: Tensor, smoothi
     tensor([1., 0.])
     """
     return 1 - safe_divide(2 * intersection + smoothing, predicted + true + smoothing)
+
+
+def generalized_dice_distance(
+    intersection: Tensor, predicted: Tensor, true: Tensor, class_weight: Tensor, smoothing: float = 0.0
+) -> Tensor:
+    r""":math:`1 - \dfrac{2 \sum_c v_c I_c}{\sum_c v_c (P_c + T_c)}` with :math:`v_c = \dfrac{w_c}{(T_c + s)^2}`.
+
+    Args:
+        intersection: :math:`I` [*, C].
+        predicted: :math:`P`, the same shape.
+        true: :math:`T`, the same shape.
+        class_weight: :math:`w`, the same shape; 0 for a class left out.
+        smoothing: :math:`s \ge 0`, in pixels; above 0 if a class with a weight is nowhere true.
+
+    Returns:
+        Values [*, 1] in [0, 1]; 0 where no class has both a weight and a pixel.
+
+    >>> import torch
+    >>> i, p, t = torch.tensor([[1.0, 8.0], [1.0, 10.0], [2.0, 9.0]])
+    >>> generalized_dice_distance(i, p, t, torch.ones(2))  # a miss of 1 in 2 weighs more than one of 1 in 9
+    tensor([0.2915])
+    """
+    share = safe_divide(class_weight, (true + smoothing).square())
+    all_pixels = predicted + true
+    apart = (share * (all_pixels - 2 * intersection)).sum(-1, keepdim=True)
+    return safe_divide(apart, (share * all_pixels).sum(-1, keepdim=True))

@@ -7,8 +7,11 @@ from torch import Tensor
 
 from lightning_losses.checks import check_number, check_same_shape
 from lightning_losses.functional.focal import sigmoid_focal, softmax_focal
+from lightning_losses.functional.fused import can_fuse
+from lightning_losses.functional.fused_focal import fused_sigmoid_focal
+from lightning_losses.functional.gathering import per_class
 from lightning_losses.losses.base import ElementwiseLoss
-from lightning_losses.losses.inputs import check_binary, check_per_class, class_labels, numbers
+from lightning_losses.losses.inputs import LogitsCheck, check_binary, check_per_class, class_labels, numbers
 from lightning_losses.reduction import Parts
 
 
@@ -25,8 +28,12 @@ class SigmoidFocal(ElementwiseLoss):
     neither 0 nor 1 are an error.
 
     Args:
-        alpha: weight of the positives, in [0, 1]; None for no weighting.
+        alpha: weight of the positives, in [0, 1]: one number, or one per class of logits [N, C, *]; None for no
+            weighting.
         gamma: focusing, at least 0; 0 is cross-entropy.
+        fused: keep only the float32 logits and the targets for the backward pass and compute the rest again. It forbids
+            a second derivative and forward-mode AD; inside `eager_formulas`, torch.func and torch.compile the plain
+            formula is taken.
         reduction: ``"mean"``, ``"sum"`` or ``"none"``.
 
     Raises:
@@ -37,16 +44,31 @@ class SigmoidFocal(ElementwiseLoss):
     tensor(0.6931)
     """
 
-    def __init__(self, *, alpha: float | None = 0.25, gamma: float = 2.0, reduction: str = "mean") -> None:
+    alpha: Tensor | None
+
+    def __init__(
+        self,
+        *,
+        alpha: float | Sequence[float] | Tensor | None = 0.25,
+        gamma: float = 2.0,
+        fused: bool = False,
+        reduction: str = "mean",
+    ) -> None:
         super().__init__(reduction=reduction)
-        self.alpha = None if alpha is None else check_number("alpha", alpha, at_least=0, at_most=1)
         self.gamma = check_number("gamma", gamma, at_least=0)
+        self.fused = fused
+        self.register_buffer("alpha", numbers("alpha", alpha, at_most=1), persistent=False)
 
     def elements(self, input: Tensor, target: Tensor) -> Parts:
         """Focal losses, of the shape of `input`."""
         check_same_shape("input", input, "target", target)
         check_binary(target)
-        return Parts(sigmoid_focal(input, target, self.alpha, self.gamma))
+        alpha = self.alpha
+        if alpha is not None and alpha.dim():
+            check_per_class("alpha", alpha, input)
+            alpha = per_class(alpha, input)
+        focal = fused_sigmoid_focal if self.fused and can_fuse() else sigmoid_focal
+        return Parts(focal(input, target, alpha, self.gamma))
 
     def uninformed(self, input: Tensor, target: Tensor) -> Tensor:
         """Even odds."""
@@ -91,11 +113,13 @@ class SoftmaxFocal(ElementwiseLoss):
         self.gamma = check_number("gamma", gamma, at_least=0)
         self.ignore_index = ignore_index
         self.register_buffer("alpha", numbers("alpha", alpha), persistent=False)
+        self.check_logits = LogitsCheck()
 
     def elements(self, input: Tensor, target: Tensor) -> Parts:
         """Focal losses [N, *]."""
         labels, kept = class_labels(input, target, self.ignore_index)
         check_per_class("alpha", self.alpha, input)
+        self.check_logits(input)
         return Parts(softmax_focal(input, labels, self.gamma, self.alpha)).weighted(None, kept)
 
     def uninformed(self, input: Tensor, target: Tensor) -> Tensor:

@@ -1,18 +1,41 @@
 """Losses of regression."""
 
+from abc import abstractmethod
+from typing import final
+
 import torch
 from torch import Tensor
 
 from lightning_losses.bounds import Bounds
 from lightning_losses.checks import check_number, check_same_shape
 from lightning_losses.distributed import sum_over_ranks
-from lightning_losses.functional.regression import smooth_l1, squared_error
+from lightning_losses.functional.regression import absolute_error, smooth_l1, squared_error
 from lightning_losses.losses.base import ElementwiseLoss
+from lightning_losses.losses.inputs import check_finite
 from lightning_losses.numerics import widest
 from lightning_losses.reduction import Parts
 
 
-class MSE(ElementwiseLoss):
+class ResidualLoss(ElementwiseLoss):
+    """A loss of numbers against numbers: `residuals` is its formula, and to know nothing is to say the median."""
+
+    @abstractmethod
+    def residuals(self, input: Tensor, target: Tensor) -> Tensor:
+        """What the residuals cost, of the shape of both."""
+
+    @final
+    def elements(self, input: Tensor, target: Tensor) -> Parts:
+        """One value per number."""
+        check_same_shape("input", input, "target", target)
+        check_finite("target", target)
+        return Parts(self.residuals(input, target))
+
+    def uninformed(self, input: Tensor, target: Tensor) -> Tensor:
+        """The median target."""
+        return target.to(input.dtype).nanmedian().expand_as(input)
+
+
+class MSE(ResidualLoss):
     r"""Mean squared error, :math:`\frac1n \sum_e (x_e - y_e)^2`.
 
     Sensitive to outliers: one residual of 10 weighs as much as a hundred of 1. Range :math:`[0, \infty)`; reference
@@ -24,17 +47,17 @@ class MSE(ElementwiseLoss):
         reduction: ``"mean"``, ``"sum"`` or ``"none"``.
 
     Raises:
-        ValueError: `input` and `target` differ in shape; torch would broadcast [N, 1] against [N] to [N, N].
+        ValueError: `input` and `target` differ in shape (torch would broadcast [N, 1] against [N] to [N, N]), or a
+            target is not finite.
 
     >>> import torch
     >>> MSE()(torch.tensor([1.0, 3.0]), torch.tensor([1.0, 1.0]))
     tensor(2.)
     """
 
-    def elements(self, input: Tensor, target: Tensor) -> Parts:
-        """Squared residuals, of the shape of `input`."""
-        check_same_shape("input", input, "target", target)
-        return Parts(squared_error(input, target))
+    def residuals(self, input: Tensor, target: Tensor) -> Tensor:
+        """Squared residuals."""
+        return squared_error(input, target)
 
     def uninformed(self, input: Tensor, target: Tensor) -> Tensor:
         """The mean target."""
@@ -58,7 +81,32 @@ class MSE(ElementwiseLoss):
         return Bounds(self.lower, self.upper, (squares / count - (total / count).square()).clamp(min=0))
 
 
-class SmoothL1(ElementwiseLoss):
+class MAE(ResidualLoss):
+    r"""Mean absolute error, :math:`\frac1n \sum_e |x_e - y_e|`.
+
+    Its best constant is the median: an outlier pulls no harder than any other residual, however far it is. But nor does
+    a small residual pull less: the step size has to shrink for training to settle. Range :math:`[0, \infty)`;
+    reference: what the median of each batch's targets scores.
+
+    The gradient is 0 where a residual is 0. The Hessian is 0 everywhere: curvature monitors see nothing of this loss.
+
+    Args:
+        reduction: ``"mean"``, ``"sum"`` or ``"none"``.
+
+    Raises:
+        ValueError: `input` and `target` differ in shape, or a target is not finite.
+
+    >>> import torch
+    >>> MAE()(torch.tensor([1.0, 4.0]), torch.tensor([1.0, 1.0]))
+    tensor(1.5000)
+    """
+
+    def residuals(self, input: Tensor, target: Tensor) -> Tensor:
+        """Absolute residuals."""
+        return absolute_error(input, target)
+
+
+class SmoothL1(ResidualLoss):
     r"""Smooth absolute error: :math:`e^2 / 2\beta` where :math:`|e| < \beta`, else :math:`|e| - \beta/2`.
 
     Girshick, "Fast R-CNN", 2015. An outlier pulls no harder than any other residual beyond :math:`\beta`. Huber's loss
@@ -71,7 +119,7 @@ class SmoothL1(ElementwiseLoss):
         reduction: ``"mean"``, ``"sum"`` or ``"none"``.
 
     Raises:
-        ValueError: `beta` is negative, or `input` and `target` differ in shape.
+        ValueError: `beta` is negative, `input` and `target` differ in shape, or a target is not finite.
 
     >>> import torch
     >>> SmoothL1(beta=0.0)(torch.tensor([1.0, 4.0]), torch.tensor([1.0, 1.0]))
@@ -82,11 +130,6 @@ class SmoothL1(ElementwiseLoss):
         super().__init__(reduction=reduction)
         self.beta = check_number("beta", beta, at_least=0)
 
-    def elements(self, input: Tensor, target: Tensor) -> Parts:
-        """Smooth absolute residuals, of the shape of `input`."""
-        check_same_shape("input", input, "target", target)
-        return Parts(smooth_l1(input, target, self.beta))
-
-    def uninformed(self, input: Tensor, target: Tensor) -> Tensor:
-        """The median target."""
-        return target.to(input.dtype).nanmedian().expand_as(input)
+    def residuals(self, input: Tensor, target: Tensor) -> Tensor:
+        """Smooth absolute residuals."""
+        return smooth_l1(input, target, self.beta)

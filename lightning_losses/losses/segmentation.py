@@ -7,15 +7,17 @@ from torch import Tensor
 
 from lightning_losses.checks import check_number, message
 from lightning_losses.distributed import differentiable_sum_over_ranks
+from lightning_losses.functional.fused import can_fuse
+from lightning_losses.functional.fused_overlap import fused_overlap_and_likelihood
 from lightning_losses.functional.gathering import at_label
-from lightning_losses.functional.segmentation import class_overlap, dice_distance
+from lightning_losses.functional.segmentation import class_overlap, dice_distance, generalized_dice_distance
 from lightning_losses.losses.base import Loss
 from lightning_losses.losses.inputs import check_per_class, class_labels, numbers
 from lightning_losses.reduction import Parts, reduce
 
 
 class OverlapLoss(Loss):
-    """A loss of logits [N, C, *] and labels [N, *] with a soft Dice in it; its arguments are explained at `Dice`."""
+    """How much the regions of logits [N, C, *] and labels [N, *] overlap; `Dice` explains the arguments."""
 
     class_weight: Tensor | None
 
@@ -40,25 +42,29 @@ class OverlapLoss(Loss):
         self.score_absent = score_absent
         self.register_buffer("class_weight", numbers("class_weight", class_weight), persistent=False)
 
-    def dice(self, probabilities: Tensor, at_truth: Parts, labels: Tensor) -> Parts:
-        """The Dice distance of each class, [C] or per image [N, C], counted by the weights of the classes scored.
+    def parts(self, input: Tensor, target: Tensor, weight: Tensor | None, mask: Tensor | None) -> Parts:
+        """One value per class, or per image and class."""
+        labels, kept = class_labels(input, target, self.ignore_index)
+        probabilities = torch.softmax(input, 1)
+        at_truth = Parts(at_label(probabilities, labels)).weighted(None, kept).weighted(weight, mask)
+        return self.score(class_overlap(probabilities, at_truth.values, labels, at_truth.count))
 
-        Args:
-            probabilities: [N, C, *].
-            at_truth: the probabilities of the true classes [N, *], weighted and masked.
-            labels: in 0..C-1 [N, *].
-        """
-        check_per_class("class_weight", self.class_weight, probabilities)
-        sums = class_overlap(probabilities, at_truth.values, labels, at_truth.count)
+    def score(self, sums: Tensor) -> Parts:
+        """What is made of the `class_overlap` [3, N, C] of this rank's images."""
+        check_per_class("class_weight", self.class_weight, sums[0])
         if not self.per_image:
             sums = differentiable_sum_over_ranks(sums.sum(1))
         scored = slice(None if self.include_background else 1, None)
         intersection, predicted, true = sums[..., scored]
-        values = dice_distance(intersection, predicted, true, self.smoothing)
-        counts = torch.ones_like(values) if self.score_absent else (true > 0).to(values.dtype)
+        counts = torch.ones_like(true) if self.score_absent else (true > 0).to(true.dtype)
         if self.class_weight is not None:
             counts = counts * self.class_weight[scored]
+        values, counts = self.distances(intersection, predicted, true, counts)
         return Parts(values, is_global=not self.per_image).weighted(counts, None)
+
+    def distances(self, intersection: Tensor, predicted: Tensor, true: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
+        """Values, and how much each counts in the mean, from the sums and weights of the classes."""
+        return dice_distance(intersection, predicted, true, self.smoothing), counts
 
     def uninformed(self, input: Tensor, target: Tensor) -> Tensor:
         """Every class equally likely."""
@@ -100,12 +106,44 @@ class Dice(OverlapLoss):
 
     upper = 1.0
 
-    def parts(self, input: Tensor, target: Tensor, weight: Tensor | None, mask: Tensor | None) -> Parts:
-        """One value per class, or per image and class."""
-        labels, kept = class_labels(input, target, self.ignore_index)
-        probabilities = torch.softmax(input, 1)
-        at_truth = Parts(at_label(probabilities, labels)).weighted(None, kept).weighted(weight, mask)
-        return self.dice(probabilities, at_truth, labels)
+
+class GeneralizedDice(OverlapLoss):
+    r"""Generalised Dice loss, :math:`1 - 2 \sum_c v_c I_c / \sum_c v_c (P_c + T_c)` with :math:`v_c = (T_c + s)^{-2}`.
+
+    One ratio for all classes, in which a class counts by the square of its rarity; the sums :math:`I_c, P_c, T_c` are
+    those of `Dice`. For a few small structures in much background. Sudre et al., "Generalised Dice overlap as a deep
+    learning loss function for highly unbalanced segmentations", 2017.
+
+    Range [0, 1]; reference: what equal logits score, 1 - 1/C if the classes are balanced.
+
+    Traps: a class of a handful of pixels decides nearly all; `smoothing` limits that. Differs from others: a class of
+    which the batch has no pixel, whose weight would be infinite, is left out. With `score_absent` its weight is
+    :math:`1/s^2`.
+
+    Args:
+        ignore_index: the label of pixels that do not count.
+        include_background: False leaves class 0 out.
+        per_image: a ratio of each image, and their mean.
+        smoothing: :math:`s \ge 0`, in pixels; it smooths the weights, not the ratio.
+        score_absent: also score classes that are nowhere true.
+        class_weight: one number per class, at least 0, by which its :math:`v_c` is multiplied.
+        reduction: ``"mean"``, ``"sum"`` or ``"none"``; the values are [1] or, per image, [N, 1].
+
+    Raises:
+        TypeError: labels of a floating dtype.
+        ValueError: a hyperparameter out of its range, shapes that do not fit, a label out of range.
+
+    >>> import torch
+    >>> GeneralizedDice()(torch.zeros(1, 4, 2, 2), torch.tensor([[[0, 1], [2, 3]]]))
+    tensor(0.7500)
+    """
+
+    upper = 1.0
+
+    def distances(self, intersection: Tensor, predicted: Tensor, true: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
+        """One value, which counts as soon as a class does."""
+        values = generalized_dice_distance(intersection, predicted, true, counts, self.smoothing)
+        return values, (counts > 0).any(-1, keepdim=True).to(values.dtype)
 
 
 class DiceCE(OverlapLoss):
@@ -127,6 +165,9 @@ class DiceCE(OverlapLoss):
         smoothing: as in `Dice`.
         score_absent: as in `Dice`.
         class_weight: one number per class, at least 0: as in `Dice` and in `CrossEntropy`.
+        fused: keep only the float32 logits, the labels and the weights for the backward pass and compute the rest
+            again. It forbids a second derivative and forward-mode AD; inside `eager_formulas`, torch.func and
+            torch.compile the plain formula is taken.
 
     Raises:
         TypeError: labels of a floating dtype.
@@ -148,6 +189,7 @@ class DiceCE(OverlapLoss):
         smoothing: float = 0.0,
         score_absent: bool = False,
         class_weight: Sequence[float] | Tensor | None = None,
+        fused: bool = False,
     ) -> None:
         super().__init__(
             ignore_index=ignore_index,
@@ -159,14 +201,32 @@ class DiceCE(OverlapLoss):
         )
         self.dice_weight = check_number("dice_weight", dice_weight, at_least=0)
         self.ce_weight = check_number("ce_weight", ce_weight, at_least=0)
+        self.fused = fused
 
     def parts(self, input: Tensor, target: Tensor, weight: Tensor | None, mask: Tensor | None) -> Parts:
         """The weighted sum of the two means, as the only element."""
+        formula = self._fused if self.fused and can_fuse() else self._plain
+        sums, log_likelihood = formula(input, target, weight, mask)
+        dice, cross_entropy = reduce(self.score(sums)), -reduce(log_likelihood)
+        return Parts((self.dice_weight * dice + self.ce_weight * cross_entropy).reshape(1))
+
+    def _plain(self, input: Tensor, target: Tensor, weight: Tensor | None, mask: Tensor | None) -> tuple[Tensor, Parts]:
+        """The overlap of this rank's images, and their log-likelihoods."""
         labels, kept = class_labels(input, target, self.ignore_index)
         log_probabilities = torch.log_softmax(input, 1)
         log_at_truth = at_label(log_probabilities, labels)
         at_truth = Parts(log_at_truth.exp()).weighted(None, kept).weighted(weight, mask)
-        dice = reduce(self.dice(log_probabilities.exp(), at_truth, labels))
+        sums = class_overlap(log_probabilities.exp(), at_truth.values, labels, at_truth.count)
+        check_per_class("class_weight", self.class_weight, input)
         of_label = None if self.class_weight is None else self.class_weight[labels]
-        cross_entropy = reduce(Parts(-log_at_truth).weighted(of_label, kept).weighted(weight, mask))
-        return Parts((self.dice_weight * dice + self.ce_weight * cross_entropy).reshape(1))
+        return sums, Parts(log_at_truth).weighted(of_label, kept).weighted(weight, mask)
+
+    def _fused(self, input: Tensor, target: Tensor, weight: Tensor | None, mask: Tensor | None) -> tuple[Tensor, Parts]:
+        """The same, with the log-likelihoods summed over each image."""
+        labels, _ = class_labels(input, target, self.ignore_index)
+        check_per_class("class_weight", self.class_weight, input)
+        if weight is not None or mask is not None:
+            weight = Parts(torch.ones_like(labels, dtype=input.dtype)).weighted(weight, mask).values.to(input.dtype)
+        sums, values = fused_overlap_and_likelihood(input, target, weight, self.class_weight, self.ignore_index)
+        counts = sums[2] if self.class_weight is None else sums[2] * self.class_weight
+        return sums, Parts(values, counts.sum(1))

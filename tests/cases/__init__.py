@@ -4,13 +4,31 @@ To add a loss, add a row: how to make it, how to make its inputs, what it is wor
 in float64, by loops over elements), and where it stands between knowing everything and knowing nothing.
 """
 
-from cases import boxes, classification, focal, regression, segmentation
+from cases import (
+    boundary,
+    boxes,
+    classification,
+    focal,
+    landmarks,
+    lovasz,
+    quantile,
+    regression,
+    rounding,
+    segmentation,
+    tversky,
+)
 from cases.case import Case
 
 CASES: list[Case] = [
     *classification.CASES,
     *focal.CASES,
     *regression.CASES,
+    *quantile.CASES,
+    *landmarks.CASES,
+    *rounding.CASES,
     *boxes.CASES,
     *segmentation.CASES,
+    *tversky.CASES,
+    *lovasz.CASES,
+    *boundary.CASES,
 ]

@@ -43,6 +43,23 @@ def sigmoid_focal_case(gamma: float, alpha: float | None = 0.25) -> Case:
     )
 
 
+def per_class_sigmoid_focal_case(id: str = "alphas", **options) -> Case:
+    alphas = (0.1, 0.5, 1.0)
+
+    def value(x: Array, y: Array, w: Array) -> float:
+        places = np.ndindex(w.shape)
+        return sum(w[place] * sigmoid_focal(x[place], y[place], alphas[place[1]], 2.0) for place in places) / w.sum()
+
+    return Case(
+        f"SigmoidFocal-{id}",
+        partial(SigmoidFocal, alpha=alphas, **options),
+        binary,
+        value,
+        lambda y, w: value(np.zeros_like(w), y, w),
+        twice=not options,
+    )
+
+
 def softmax_focal_case(gamma: float, id: str = "", inputs=labelled, ignore_index=None, **options) -> Case:
     return Case(
         f"SoftmaxFocal-gamma{gamma:g}{id}",
@@ -57,6 +74,8 @@ def softmax_focal_case(gamma: float, id: str = "", inputs=labelled, ignore_index
 CASES = [
     *(sigmoid_focal_case(gamma) for gamma in (0.0, 0.5, 1.0, 2.0, 5.0)),
     sigmoid_focal_case(2.0, alpha=None),
+    per_class_sigmoid_focal_case(),
+    per_class_sigmoid_focal_case("alphas-fused", fused=True),
     *(softmax_focal_case(gamma) for gamma in (0.0, 0.5, 1.0, 2.0, 5.0)),
     softmax_focal_case(1.5, "-alpha", alpha=SKEWED),
     softmax_focal_case(2.0, "-ignored", partial(labelled, ignore=0.3), IGNORED),

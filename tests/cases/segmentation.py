@@ -1,33 +1,46 @@
 """Overlap of regions."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import numpy as np
 
-from cases.case import Case
+from cases.case import Array, Case
 from cases.classification import cross_entropy
 from cases.labels import CLASSES, IGNORED, SKEWED, elements, even, labelled
-from lightning_losses.losses import Dice, DiceCE, Loss
+from lightning_losses.losses import Dice, DiceCE, GeneralizedDice, Loss
 
 
-def dice(x, y, w, smoothing=0.0, class_weight=(1, 1, 1), first=0, per_image=False, absent=False) -> float:
+def class_sums(x, y, w, first=0, per_image=False) -> Iterator[list[tuple[int, float, float, float]]]:
+    """For the batch or each image: (class, probability given where it is true, given anywhere, true weight)."""
     groups = [slice(n, n + 1) for n in range(len(x))] if per_image else [slice(None)]
-    total = count = 0.0
     for group in groups:
         drawn = list(elements(x[group], y[group], w[group]))
+        sums = []
         for c in range(first, CLASSES):
-            true = sum(weight for _, k, weight in drawn if k == c)
             both = sum(weight * p[c] for p, k, weight in drawn if k == c)
             predicted = sum(weight * p[c] for p, _, weight in drawn)
+            sums.append((c, both, predicted, sum(weight for _, k, weight in drawn if k == c)))
+        yield sums
+
+
+def dice(x, y, w, smoothing=0.0, class_weight=(1, 1, 1), absent=False, **groups) -> float:
+    total = count = 0.0
+    for sums in class_sums(x, y, w, **groups):
+        for c, both, predicted, true in sums:
             if true or absent:
                 total += class_weight[c] * (1 - (2 * both + smoothing) / (predicted + true + smoothing))
                 count += class_weight[c]
     return total / count
 
 
-def even_dice(y, w, **options) -> float:
-    return dice(even(w), y, w, **options)
+def generalized_dice(x, y, w, smoothing=0.0, class_weight=(1, 1, 1), absent=False, **groups) -> float:
+    values = []
+    for sums in class_sums(x, y, w, **groups):
+        scored = [(class_weight[c] / (t + smoothing) ** 2, i, p, t) for c, i, p, t in sums if t or absent]
+        if scored:
+            values.append(1 - 2 * sum(v * i for v, i, _, _ in scored) / sum(v * (p + t) for v, _, p, t in scored))
+    return float(np.mean(values))
 
 
 def balanced_dice(y, w, first=0) -> float:
@@ -42,8 +55,8 @@ def dice_ce(x, y, w, dice_weight=1.0, ce_weight=1.0, class_weight=(1, 1, 1), **o
     return dice_weight * both[0] + ce_weight * both[1]
 
 
-def even_dice_ce(y, w, **options) -> float:
-    return dice_ce(even(w), y, w, **options)
+def at_even_odds(value: Callable[..., float], **options) -> Callable[[Array, Array], float]:
+    return lambda y, w: value(even(w), y, w, **options)
 
 
 def overlap_case(id: str, loss: Callable[..., Loss], value, reference, ignore: float = 0.0, **flags) -> Case:
@@ -71,36 +84,61 @@ CASES = [
         "Dice-weighted",
         partial(Dice, class_weight=SKEWED, include_background=False),
         partial(dice, class_weight=SKEWED, first=1),
-        partial(even_dice, class_weight=SKEWED, first=1),
+        at_even_odds(dice, class_weight=SKEWED, first=1),
     ),
     overlap_case(
         "Dice-smoothed",
         partial(Dice, smoothing=2.0, score_absent=True),
         partial(dice, smoothing=2.0, absent=True),
-        partial(even_dice, smoothing=2.0, absent=True),
+        at_even_odds(dice, smoothing=2.0, absent=True),
     ),
     overlap_case(
         "Dice-per-image",
         partial(Dice, per_image=True),
         partial(dice, per_image=True),
-        partial(even_dice, per_image=True),
+        at_even_odds(dice, per_image=True),
         ignore=0.3,
         dims=(-1,),
     ),
-    overlap_case("DiceCE-plain", DiceCE, dice_ce, even_dice_ce, pooled=False),
+    overlap_case("GeneralizedDice-plain", GeneralizedDice, generalized_dice, at_even_odds(generalized_dice)),
+    overlap_case(
+        "GeneralizedDice-everything",
+        partial(GeneralizedDice, class_weight=SKEWED, include_background=False, smoothing=2.0, score_absent=True),
+        partial(generalized_dice, class_weight=SKEWED, first=1, smoothing=2.0, absent=True),
+        at_even_odds(generalized_dice, class_weight=SKEWED, first=1, smoothing=2.0, absent=True),
+        ignore=0.3,
+    ),
+    overlap_case(
+        "GeneralizedDice-per-image",
+        partial(GeneralizedDice, per_image=True),
+        partial(generalized_dice, per_image=True),
+        at_even_odds(generalized_dice, per_image=True),
+        ignore=0.3,
+        dims=(-1,),
+    ),
+    overlap_case("DiceCE-plain", DiceCE, dice_ce, at_even_odds(dice_ce), pooled=False),
     overlap_case(
         "DiceCE-everything",
         partial(DiceCE, dice_weight=0.5, ce_weight=2.0, class_weight=SKEWED, smoothing=1.0),
         partial(dice_ce, dice_weight=0.5, ce_weight=2.0, class_weight=SKEWED, smoothing=1.0),
-        partial(even_dice_ce, dice_weight=0.5, ce_weight=2.0, class_weight=SKEWED, smoothing=1.0),
+        at_even_odds(dice_ce, dice_weight=0.5, ce_weight=2.0, class_weight=SKEWED, smoothing=1.0),
         ignore=0.3,
         pooled=False,
+    ),
+    overlap_case(
+        "DiceCE-fused",
+        partial(DiceCE, class_weight=SKEWED, fused=True),
+        partial(dice_ce, class_weight=SKEWED),
+        at_even_odds(dice_ce, class_weight=SKEWED),
+        ignore=0.3,
+        pooled=False,
+        twice=False,
     ),
     overlap_case(
         "DiceCE-per-image",
         partial(DiceCE, per_image=True),
         partial(dice_ce, per_image=True),
-        partial(even_dice_ce, per_image=True),
+        at_even_odds(dice_ce, per_image=True),
         dims=(-1,),
         pooled=False,
     ),
