@@ -1,14 +1,20 @@
 """Pure per-element formulas: no reduction, no state, a file per family."""
 
+from lightning_losses.functional.asymmetric import asymmetric
 from lightning_losses.functional.boundary import boundary_distance
 from lightning_losses.functional.boxes import ciou_loss, cxcywh_to_xyxy, diou_loss, giou_loss, iou_loss
 from lightning_losses.functional.classification import binary_cross_entropy, cross_entropy
+from lightning_losses.functional.cost import expected_cost
+from lightning_losses.functional.distillation import distillation
+from lightning_losses.functional.divergences import jensen_shannon, kl_divergence, symmetric_kl
 from lightning_losses.functional.focal import sigmoid_focal, softmax_focal
 from lightning_losses.functional.fused import eager_formulas
 from lightning_losses.functional.fused_focal import fused_sigmoid_focal
 from lightning_losses.functional.fused_overlap import fused_overlap_and_likelihood
 from lightning_losses.functional.landmarks import adaptive_wing, wing
 from lightning_losses.functional.lovasz import lovasz_extension
+from lightning_losses.functional.margin import hinge, multi_margin
+from lightning_losses.functional.ordinal import coral, coral_label, corn, corn_count, corn_label
 from lightning_losses.functional.quantile import empirical_quantile, pinball, quantile_crossing
 from lightning_losses.functional.regression import absolute_error, smooth_l1, squared_error
 from lightning_losses.functional.robust import berhu, huber, log_cosh
@@ -19,26 +25,38 @@ from lightning_losses.functional.tversky import focal_power, tversky_distance
 __all__ = [
     "absolute_error",
     "adaptive_wing",
+    "asymmetric",
     "berhu",
     "binary_cross_entropy",
     "boundary_distance",
     "ciou_loss",
     "class_overlap",
+    "coral",
+    "coral_label",
+    "corn",
+    "corn_count",
+    "corn_label",
     "cross_entropy",
     "cxcywh_to_xyxy",
     "dice_distance",
     "diou_loss",
+    "distillation",
     "eager_formulas",
     "empirical_quantile",
+    "expected_cost",
     "focal_power",
     "fused_overlap_and_likelihood",
     "fused_sigmoid_focal",
     "generalized_dice_distance",
     "giou_loss",
+    "hinge",
     "huber",
     "iou_loss",
+    "jensen_shannon",
+    "kl_divergence",
     "log_cosh",
     "lovasz_extension",
+    "multi_margin",
     "pinball",
     "quantile_crossing",
     "rounding_decision",
@@ -48,6 +66,7 @@ __all__ = [
     "smooth_l1",
     "softmax_focal",
     "squared_error",
+    "symmetric_kl",
     "tversky_distance",
     "wing",
 ]

@@ -1,13 +1,19 @@
 """Thin modules over the formulas: checks of hyperparameters, bounds, reduction."""
 
+from lightning_losses.losses.asymmetric import Asymmetric
 from lightning_losses.losses.base import ElementwiseLoss, Loss, UnaryLoss
 from lightning_losses.losses.berhu import BerHu
 from lightning_losses.losses.boundary import Boundary
 from lightning_losses.losses.boxes import CIoU, DIoU, GIoU, IoU
 from lightning_losses.losses.classification import BCEWithLogits, CrossEntropy
+from lightning_losses.losses.cost import CostSensitive
+from lightning_losses.losses.distillation import Distillation
+from lightning_losses.losses.divergences import JensenShannon, KLDivergence, SymmetricKL
 from lightning_losses.losses.focal import SigmoidFocal, SoftmaxFocal
 from lightning_losses.losses.landmarks import AdaptiveWing, Wing
 from lightning_losses.losses.lovasz import LovaszHinge, LovaszSoftmax
+from lightning_losses.losses.margin import Hinge, MultiMargin, SquaredHinge
+from lightning_losses.losses.ordinal import CORAL, CORN
 from lightning_losses.losses.quantile import Quantile, QuantileCrossing
 from lightning_losses.losses.regression import MAE, MSE, SmoothL1
 from lightning_losses.losses.robust import Huber, LogCosh
@@ -16,27 +22,36 @@ from lightning_losses.losses.segmentation import Dice, DiceCE, GeneralizedDice
 from lightning_losses.losses.tversky import FocalTversky, Tversky
 
 __all__ = [
+    "CORAL",
+    "CORN",
     "MAE",
     "MSE",
     "AdaptiveWing",
+    "Asymmetric",
     "BCEWithLogits",
     "BerHu",
     "Boundary",
     "CIoU",
+    "CostSensitive",
     "CrossEntropy",
     "DIoU",
     "Dice",
     "DiceCE",
+    "Distillation",
     "ElementwiseLoss",
     "FocalTversky",
     "GIoU",
     "GeneralizedDice",
+    "Hinge",
     "Huber",
     "IoU",
+    "JensenShannon",
+    "KLDivergence",
     "LogCosh",
     "Loss",
     "LovaszHinge",
     "LovaszSoftmax",
+    "MultiMargin",
     "Quantile",
     "QuantileCrossing",
     "Rounding",
@@ -44,6 +59,8 @@ __all__ = [
     "SigmoidFocal",
     "SmoothL1",
     "SoftmaxFocal",
+    "SquaredHinge",
+    "SymmetricKL",
     "Tversky",
     "UnaryLoss",
     "Wing",

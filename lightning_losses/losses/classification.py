@@ -1,15 +1,16 @@
 """Losses of classification: cross-entropies of softmax and of sigmoid."""
 
+import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from lightning_losses.checks import check_number, check_same_shape
+from lightning_losses.checks import check_number, check_same_shape, message
 from lightning_losses.functional.classification import binary_cross_entropy, cross_entropy, cross_entropy_minimizer
 from lightning_losses.functional.gathering import label_weight
 from lightning_losses.losses.base import ElementwiseLoss
-from lightning_losses.losses.inputs import check_per_class, check_probabilities, class_targets, numbers
+from lightning_losses.losses.inputs import LogitsCheck, check_per_class, check_probabilities, class_targets, numbers
 from lightning_losses.reduction import Parts
 
 
@@ -28,15 +29,20 @@ class CrossEntropy(ElementwiseLoss):
     all ranks' labels; with distributions the mean divides by :math:`\sum_c t_c w_c`, so that they agree with the labels
     that they may stand for; nothing is ignored unless `ignore_index` is given.
 
+    Warns once if what it is given for logits looks like probabilities; for that it looks at the first batches, where
+    they are on the CPU.
+
     Args:
         label_smoothing: the share :math:`s` of the uniform distribution, in [0, 1).
         class_weight: :math:`w`, one number per class, at least 0.
         ignore_index: the label of elements that do not count.
+        normalize: divide by :math:`\log C`, so that equal logits score 1 whatever the number of classes.
         reduction: ``"mean"``, ``"sum"`` or ``"none"`` (values [N, *]).
 
     Raises:
         TypeError: labels of a floating dtype.
-        ValueError: a hyperparameter out of its range, shapes that do not fit, a label or probability out of range.
+        ValueError: a hyperparameter out of its range, shapes that do not fit, a label or probability out of range,
+            probabilities that do not sum to 1.
 
     >>> import torch
     >>> loss = CrossEntropy(label_smoothing=0.1, ignore_index=255)
@@ -52,18 +58,26 @@ class CrossEntropy(ElementwiseLoss):
         label_smoothing: float = 0.0,
         class_weight: Sequence[float] | Tensor | None = None,
         ignore_index: int | None = None,
+        normalize: bool = False,
         reduction: str = "mean",
     ) -> None:
         super().__init__(reduction=reduction)
         self.label_smoothing = check_number("label_smoothing", label_smoothing, at_least=0, below=1)
         self.ignore_index = ignore_index
+        self.normalize = normalize
         self.register_buffer("class_weight", numbers("class_weight", class_weight), persistent=False)
+        self.check_logits = LogitsCheck()
 
     def elements(self, input: Tensor, target: Tensor) -> Parts:
         """Cross-entropies [N, *], counted by the weights of their labels."""
         target, kept = class_targets(input, target, self.ignore_index)
         check_per_class("class_weight", self.class_weight, input)
+        self.check_logits(input)
         values = cross_entropy(input, target, self.label_smoothing, self.class_weight)
+        if self.normalize:
+            if input.shape[1] == 1:
+                raise ValueError(message("input", "of at least 2 classes to be normalized by their logarithm", 1))
+            values = values / math.log(input.shape[1])
         count = None if self.class_weight is None else label_weight(target, self.class_weight)
         return Parts(values, count).weighted(None, kept)
 
@@ -75,7 +89,8 @@ class CrossEntropy(ElementwiseLoss):
         """The smoothed and weighted target itself; without either the least loss is 0."""
         if not (target.is_floating_point() or self.label_smoothing):
             return None
-        target, _ = class_targets(input, target, self.ignore_index)
+        if not target.is_floating_point():
+            target = target.long().clamp(0, input.shape[1] - 1)  # of an ignored or masked label, whatever it is
         return cross_entropy_minimizer(input, target, self.label_smoothing, self.class_weight)
 
     def element_axis(self, target: Tensor) -> int | None:

@@ -5,12 +5,18 @@ in float64, by loops over elements), and where it stands between knowing everyth
 """
 
 from cases import (
+    asymmetric,
     boundary,
     boxes,
     classification,
+    cost,
+    distillation,
+    divergences,
     focal,
     landmarks,
     lovasz,
+    margin,
+    ordinal,
     quantile,
     regression,
     rounding,
@@ -22,6 +28,12 @@ from cases.case import Case
 CASES: list[Case] = [
     *classification.CASES,
     *focal.CASES,
+    *asymmetric.CASES,
+    *margin.CASES,
+    *cost.CASES,
+    *ordinal.CASES,
+    *divergences.CASES,
+    *distillation.CASES,
     *regression.CASES,
     *quantile.CASES,
     *landmarks.CASES,

@@ -64,6 +64,17 @@ def least_bce(t: float, pos_weight: float = 1.0) -> float:
     return sum(-v * math.log(v / (a + b)) for v in (a, b) if v)
 
 
+def normalized_cross_entropy_case() -> Case:
+    return Case(
+        "CrossEntropy-normalized",
+        partial(CrossEntropy, normalize=True),
+        labelled,
+        lambda x, y, w: cross_entropy(x, y, w) / math.log(CLASSES),
+        lambda y, w: 1.0,
+        dims=(0, -1),
+    )
+
+
 def cross_entropy_case(id: str, inputs=labelled, ignore_index=None, dims=(0, -1), **options) -> Case:
     ours = {"label_smoothing": options.get("smoothing", 0.0), "class_weight": options.get("class_weight")}
     return Case(
@@ -99,6 +110,7 @@ CASES = [
     cross_entropy_case("no-pixels", partial(labelled, shape=()), dims=(0,), smoothing=0.1),
     cross_entropy_case("distributions", distributed),
     cross_entropy_case("distributions-everything", distributed, smoothing=0.1, class_weight=SKEWED),
+    normalized_cross_entropy_case(),
     bce_case("plain"),
     bce_case("pos_weight", pos_weight=3.0),
     bce_case("probabilities", probable),
