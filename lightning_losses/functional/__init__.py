@@ -1,9 +1,11 @@
 """Pure per-element formulas: no reduction, no state, a file per family."""
 
+from lightning_losses.functional.angular import add_angle, arcface_logits, curricularface_logits
 from lightning_losses.functional.asymmetric import asymmetric
 from lightning_losses.functional.boundary import boundary_distance
 from lightning_losses.functional.boxes import ciou_loss, cxcywh_to_xyxy, diou_loss, giou_loss, iou_loss
 from lightning_losses.functional.classification import binary_cross_entropy, cross_entropy
+from lightning_losses.functional.contrastive import info_nce, info_nce_range
 from lightning_losses.functional.cost import expected_cost
 from lightning_losses.functional.distillation import distillation
 from lightning_losses.functional.divergences import jensen_shannon, kl_divergence, symmetric_kl
@@ -15,7 +17,15 @@ from lightning_losses.functional.landmarks import adaptive_wing, wing
 from lightning_losses.functional.lovasz import lovasz_extension
 from lightning_losses.functional.margin import hinge, multi_margin
 from lightning_losses.functional.ordinal import coral, coral_label, corn, corn_count, corn_label
+from lightning_losses.functional.pairs import (
+    batch_all_triplet,
+    batch_hard_triplet,
+    contrastive_pairs,
+    pairwise_distance,
+    unit_vectors,
+)
 from lightning_losses.functional.quantile import empirical_quantile, pinball, quantile_crossing
+from lightning_losses.functional.ranking import listmle, listnet, ndcg_change, pairwise_logistic
 from lightning_losses.functional.regression import absolute_error, smooth_l1, squared_error
 from lightning_losses.functional.robust import berhu, huber, log_cosh
 from lightning_losses.functional.rounding import rounding_decision, rounding_error, sine_rounding
@@ -25,18 +35,24 @@ from lightning_losses.functional.tversky import focal_power, tversky_distance
 __all__ = [
     "absolute_error",
     "adaptive_wing",
+    "add_angle",
+    "arcface_logits",
     "asymmetric",
+    "batch_all_triplet",
+    "batch_hard_triplet",
     "berhu",
     "binary_cross_entropy",
     "boundary_distance",
     "ciou_loss",
     "class_overlap",
+    "contrastive_pairs",
     "coral",
     "coral_label",
     "corn",
     "corn_count",
     "corn_label",
     "cross_entropy",
+    "curricularface_logits",
     "cxcywh_to_xyxy",
     "dice_distance",
     "diou_loss",
@@ -51,12 +67,19 @@ __all__ = [
     "giou_loss",
     "hinge",
     "huber",
+    "info_nce",
+    "info_nce_range",
     "iou_loss",
     "jensen_shannon",
     "kl_divergence",
+    "listmle",
+    "listnet",
     "log_cosh",
     "lovasz_extension",
     "multi_margin",
+    "ndcg_change",
+    "pairwise_distance",
+    "pairwise_logistic",
     "pinball",
     "quantile_crossing",
     "rounding_decision",
@@ -68,5 +91,6 @@ __all__ = [
     "squared_error",
     "symmetric_kl",
     "tversky_distance",
+    "unit_vectors",
     "wing",
 ]

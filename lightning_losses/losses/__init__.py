@@ -1,11 +1,13 @@
 """Thin modules over the formulas: checks of hyperparameters, bounds, reduction."""
 
+from lightning_losses.losses.angular import ArcFace, CosineClassifier, CurricularFace
 from lightning_losses.losses.asymmetric import Asymmetric
 from lightning_losses.losses.base import ElementwiseLoss, Loss, UnaryLoss
 from lightning_losses.losses.berhu import BerHu
 from lightning_losses.losses.boundary import Boundary
 from lightning_losses.losses.boxes import CIoU, DIoU, GIoU, IoU
 from lightning_losses.losses.classification import BCEWithLogits, CrossEntropy
+from lightning_losses.losses.contrastive import InfoNCE
 from lightning_losses.losses.cost import CostSensitive
 from lightning_losses.losses.distillation import Distillation
 from lightning_losses.losses.divergences import JensenShannon, KLDivergence, SymmetricKL
@@ -14,7 +16,9 @@ from lightning_losses.losses.landmarks import AdaptiveWing, Wing
 from lightning_losses.losses.lovasz import LovaszHinge, LovaszSoftmax
 from lightning_losses.losses.margin import Hinge, MultiMargin, SquaredHinge
 from lightning_losses.losses.ordinal import CORAL, CORN
+from lightning_losses.losses.pairs import Contrastive, Triplet
 from lightning_losses.losses.quantile import Quantile, QuantileCrossing
+from lightning_losses.losses.ranking import LambdaRank, ListMLE, ListNet, PairwiseLogistic
 from lightning_losses.losses.regression import MAE, MSE, SmoothL1
 from lightning_losses.losses.robust import Huber, LogCosh
 from lightning_losses.losses.rounding import Rounding, RoundingDecision
@@ -27,13 +31,17 @@ __all__ = [
     "MAE",
     "MSE",
     "AdaptiveWing",
+    "ArcFace",
     "Asymmetric",
     "BCEWithLogits",
     "BerHu",
     "Boundary",
     "CIoU",
+    "Contrastive",
+    "CosineClassifier",
     "CostSensitive",
     "CrossEntropy",
+    "CurricularFace",
     "DIoU",
     "Dice",
     "DiceCE",
@@ -44,14 +52,19 @@ __all__ = [
     "GeneralizedDice",
     "Hinge",
     "Huber",
+    "InfoNCE",
     "IoU",
     "JensenShannon",
     "KLDivergence",
+    "LambdaRank",
+    "ListMLE",
+    "ListNet",
     "LogCosh",
     "Loss",
     "LovaszHinge",
     "LovaszSoftmax",
     "MultiMargin",
+    "PairwiseLogistic",
     "Quantile",
     "QuantileCrossing",
     "Rounding",
@@ -61,6 +74,7 @@ __all__ = [
     "SoftmaxFocal",
     "SquaredHinge",
     "SymmetricKL",
+    "Triplet",
     "Tversky",
     "UnaryLoss",
     "Wing",

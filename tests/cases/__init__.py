@@ -5,10 +5,12 @@ in float64, by loops over elements), and where it stands between knowing everyth
 """
 
 from cases import (
+    angular,
     asymmetric,
     boundary,
     boxes,
     classification,
+    contrastive,
     cost,
     distillation,
     divergences,
@@ -17,7 +19,9 @@ from cases import (
     lovasz,
     margin,
     ordinal,
+    pairs,
     quantile,
+    ranking,
     regression,
     rounding,
     segmentation,
@@ -43,4 +47,8 @@ CASES: list[Case] = [
     *tversky.CASES,
     *lovasz.CASES,
     *boundary.CASES,
+    *pairs.CASES,
+    *contrastive.CASES,
+    *angular.CASES,
+    *ranking.CASES,
 ]
