@@ -13,6 +13,19 @@ from lightning_losses.functional.focal import sigmoid_focal, softmax_focal
 from lightning_losses.functional.fused import eager_formulas
 from lightning_losses.functional.fused_focal import fused_sigmoid_focal
 from lightning_losses.functional.fused_overlap import fused_overlap_and_likelihood
+from lightning_losses.functional.gan import (
+    hinge_discriminator,
+    least_squares_discriminator,
+    least_squares_generator,
+    logistic_discriminator,
+    minimax_generator,
+    non_saturating_generator,
+    relativistic_discriminator,
+    wasserstein_discriminator,
+    wasserstein_generator,
+)
+from lightning_losses.functional.gradient_penalty import interpolate, norm_deviation, sample_gradients, squared_norm
+from lightning_losses.functional.information import gaussian_nll
 from lightning_losses.functional.landmarks import adaptive_wing, wing
 from lightning_losses.functional.lovasz import lovasz_extension
 from lightning_losses.functional.margin import hinge, multi_margin
@@ -28,6 +41,7 @@ from lightning_losses.functional.quantile import empirical_quantile, pinball, qu
 from lightning_losses.functional.ranking import listmle, listnet, ndcg_change, pairwise_logistic
 from lightning_losses.functional.regression import absolute_error, smooth_l1, squared_error
 from lightning_losses.functional.robust import berhu, huber, log_cosh
+from lightning_losses.functional.robustness import mart, trades
 from lightning_losses.functional.rounding import rounding_decision, rounding_error, sine_rounding
 from lightning_losses.functional.segmentation import class_overlap, dice_distance, generalized_dice_distance
 from lightning_losses.functional.tversky import focal_power, tversky_distance
@@ -63,34 +77,50 @@ __all__ = [
     "focal_power",
     "fused_overlap_and_likelihood",
     "fused_sigmoid_focal",
+    "gaussian_nll",
     "generalized_dice_distance",
     "giou_loss",
     "hinge",
+    "hinge_discriminator",
     "huber",
     "info_nce",
     "info_nce_range",
+    "interpolate",
     "iou_loss",
     "jensen_shannon",
     "kl_divergence",
+    "least_squares_discriminator",
+    "least_squares_generator",
     "listmle",
     "listnet",
     "log_cosh",
+    "logistic_discriminator",
     "lovasz_extension",
+    "mart",
+    "minimax_generator",
     "multi_margin",
     "ndcg_change",
+    "non_saturating_generator",
+    "norm_deviation",
     "pairwise_distance",
     "pairwise_logistic",
     "pinball",
     "quantile_crossing",
+    "relativistic_discriminator",
     "rounding_decision",
     "rounding_error",
+    "sample_gradients",
     "sigmoid_focal",
     "sine_rounding",
     "smooth_l1",
     "softmax_focal",
     "squared_error",
+    "squared_norm",
     "symmetric_kl",
+    "trades",
     "tversky_distance",
     "unit_vectors",
+    "wasserstein_discriminator",
+    "wasserstein_generator",
     "wing",
 ]
