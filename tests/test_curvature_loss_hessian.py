@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pytest
 import torch
 import torch.nn.functional as F
+from cases import CASES, Case
 from torch import Tensor, nn
 from torch.func import functional_call, hessian
 
@@ -12,6 +13,8 @@ from lightning_losses import LossModule, losses
 from lightning_losses.curvature.ggn_trace import GaussNewtonTrace
 from lightning_losses.curvature.loss_calls import NoLikelihoodError, record_loss_calls
 from lightning_losses.curvature.loss_hessian import factors
+from lightning_losses.functional import eager_formulas
+from lightning_losses.losses.base import ElementwiseLoss
 
 N, CLASSES = 4, 3
 LABELS = torch.tensor([0, 2, 1, 1])
@@ -95,6 +98,17 @@ def test_columns_make_the_hessian_however_the_loss_is_written(name: str) -> None
     z = logits(CLASSES)
     exact = hessian(loss)(z).reshape(z.numel(), z.numel())
     torch.testing.assert_close(matrix(loss, z), exact, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if isinstance(case.loss(), ElementwiseLoss)])
+def test_every_loss_over_elements_has_its_hessian_in_factors(case: Case, generator: torch.Generator) -> None:
+    """Also one that was made ``fused``, whose own forward has no second derivative."""
+    z, target = case.inputs(generator, N)
+    loss = case.loss()
+    found = matrix(lambda x: loss(1 * x, target), z.clone())
+    with eager_formulas():
+        exact = hessian(lambda x: loss(x, target))(z).reshape(z.numel(), -1)
+    torch.testing.assert_close(found, exact, rtol=1e-8, atol=1e-10)
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from torch.autograd.graph import GradientEdge, get_gradient_edge
 from torch.overrides import TorchFunctionMode
 
 from lightning_losses.curvature.graph import Node, is_leaf, operands
+from lightning_losses.functional.fused import eager_formulas
 from lightning_losses.losses.base import ElementwiseLoss, Loss
 from lightning_losses.numerics import at_least_float32
 from lightning_losses.reduction import Parts, reduce
@@ -35,7 +36,7 @@ KNOWN = {
 }
 """Functions of torch whose per-element values depend on the outputs of the same element only."""
 
-DIFFERENCES = {"mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "MSE", "SmoothL1"}
+DIFFERENCES = {"mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "MSE", "SmoothL1", "MAE", "Huber", "LogCosh"}
 """Losses that see the difference of outputs and target alone, so that either may come from the network, or both."""
 
 LOG_SOFTMAX = {F.log_softmax, torch.log_softmax, Tensor.log_softmax}
@@ -256,7 +257,8 @@ def _of_library(
     module: ElementwiseLoss, name: str, outputs: Tensor, result: GradientEdge, call: dict[str, Any]
 ) -> LossCall:
     def parts(z: Tensor) -> Parts:
-        return module._parts(z, call["target"], call.get("weight"), call.get("mask"))
+        with eager_formulas():  # it will be differentiated twice
+            return module._parts(z, call["target"], call.get("weight"), call.get("mask"))
 
     share: float | Tensor | None = {"none": None, "sum": 1.0}.get(module.reduction)
     if module.reduction == "mean":

@@ -12,6 +12,7 @@ from torch.overrides import TorchFunctionMode
 
 from lightning_losses.curvature.checkpointing import keeping_activations
 from lightning_losses.curvature.estimate import Objective, Parameters
+from lightning_losses.functional.fused import eager_formulas
 
 ONCE_ONLY = re.compile("double backward|derivative for .* is not implemented|differentiate twice|use_reentrant", re.I)
 """What torch says of an operation that has a first derivative only."""
@@ -22,8 +23,9 @@ RECURRENT = {"lstm", "gru", "rnn_tanh", "rnn_relu"}
 def differentiable_twice() -> Iterator[None]:
     """What is computed inside can be differentiated twice, as far as torch has the derivatives.
 
-    Attention takes the math kernel (the flash kernels have no second derivative), compiled functions run eager, and
-    recurrent layers run without cuDNN; convolutions keep it. Only the evaluation of the loss needs to be inside.
+    Attention takes the math kernel (the flash kernels have no second derivative), compiled functions run eager, losses
+    take their plain formulas even if they are ``fused``, and recurrent layers run without cuDNN; convolutions keep it.
+    Only the evaluation of the loss needs to be inside.
 
     >>> query = torch.ones(1, 2, 4, requires_grad=True)
     >>> with differentiable_twice():
@@ -37,6 +39,7 @@ def differentiable_twice() -> Iterator[None]:
         torch.compiler.set_stance("force_eager"),
         _NativeRecurrence(),
         keeping_activations(),
+        eager_formulas(),
     ):
         yield
 
