@@ -14,7 +14,7 @@ from lightning_losses.balancers.fixed import Fixed
 from lightning_losses.balancers.place import Shared, SharedPath, make_probe
 from lightning_losses.balancers.probe import Probe
 from lightning_losses.bounds import Bounds
-from lightning_losses.checks import check_choice, is_transforming, message, nearest
+from lightning_losses.checks import check_choice, check_number, is_transforming, message, nearest
 from lightning_losses.group import Group
 from lightning_losses.report import Report
 from lightning_losses.term import Composite, Term
@@ -44,10 +44,14 @@ class LossModule(Composite):
         auto_step: whether each training call ends an optimizer step where no Trainer says when one ends; False if you
             call `step` yourself.
         reference_steps: from the data of how many first optimizer steps the references of the bounds are estimated.
+        reference_decay: for streams whose data drift: the references are estimated from every step's data instead, and
+            what is older by a step counts by this factor less, in (0, 1). It costs the evaluation of the uninformed
+            prediction in every step. None for the first steps alone.
         nonfinite: ``"raise"`` an error that names the term when a value is NaN or infinite, or ``"ignore"`` it.
 
     Raises:
-        ValueError: no terms; a name that is no identifier or reserved; a balancer with no term to balance.
+        ValueError: no terms; a name that is no identifier or reserved; a balancer with no term to balance; a number out
+            of its range.
 
     In a loop of your own with a GradScaler, set `scaler` to it, and call `discard` instead of `step` where it skipped.
 
@@ -74,6 +78,7 @@ class LossModule(Composite):
         shared: str | None = None,
         auto_step: bool = True,
         reference_steps: int = 16,
+        reference_decay: float | None = None,
         nonfinite: str = "raise",
     ) -> None:
         super().__init__()
@@ -88,6 +93,9 @@ class LossModule(Composite):
         self.shared = shared
         self.auto_step = auto_step
         self.reference_steps = reference_steps
+        if reference_decay is not None:
+            check_number("reference_decay", reference_decay, above=0, below=1)
+        self.reference_decay = reference_decay
         self.nonfinite = check_choice("nonfinite", nonfinite, ("raise", "ignore"))
         self.scaler: torch.amp.GradScaler | None = None
         self.steps = 0
@@ -117,7 +125,8 @@ class LossModule(Composite):
         call = self._name_arguments(args, kwargs)
         transforming = is_transforming()
         learning = self._learning()
-        values = self._evaluate(call, learning and self.steps < self.reference_steps)
+        observing = self.reference_decay is not None or self.steps < self.reference_steps
+        values = self._evaluate(call, learning and observing)
         if learning and not torch.compiler.is_compiling():
             for listen in self.listeners:
                 listen(values, self._place.find() if call.get(SHARED) is None else call[SHARED])
@@ -135,7 +144,7 @@ class LossModule(Composite):
     def step(self) -> None:
         """End an optimizer step: the balancer and the schedules move on by what was seen since the last."""
         for term in self._named.values():
-            term.keep()
+            term.keep(self.reference_decay)
         self.balancer.step()
         self.steps += 1
         self.pending = False

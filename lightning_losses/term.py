@@ -138,10 +138,11 @@ class Term(nn.Module):
         if self._bounds is None and isinstance(self.loss, Loss):
             self._observed = _plus(self._observed, self.loss.statistics(*positional, **named))
 
-    def keep(self) -> None:
-        """Keep what was observed since the last optimizer step."""
+    def keep(self, decay: float | None = None) -> None:
+        """Keep what was observed since the last optimizer step, and of what is older only this factor."""
         if self._observed.numel():
-            self._statistics = _plus(self._statistics, self._observed)
+            known = self._statistics if decay is None else decay * self._statistics
+            self._statistics = _plus(known, self._observed)
             self.discard()
 
     def discard(self) -> None:

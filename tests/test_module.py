@@ -134,6 +134,25 @@ def test_normalised_values_are_one_minus_r_squared(pair) -> None:
     torch.testing.assert_close(normalized["told"], 2 * F.l1_loss(input, target).detach())
 
 
+def test_of_a_stream_the_reference_follows_what_comes() -> None:
+    """Each step's sums of y^2, y and counts count by half of the next one's."""
+    criterion = LossModule({"fit": MSE()}, reference_decay=0.5)
+    batches = [torch.tensor(pair) for pair in ([0.0, 2.0], [10.0, 12.0], [11.0, 15.0])]
+    for batch in batches:
+        criterion(batch, batch)
+    weights = torch.tensor([0.25, 0.25, 0.5, 0.5, 1.0, 1.0])
+    values = torch.cat(batches)
+    mean = (weights * values).sum() / weights.sum()
+    variance = (weights * (values - mean) ** 2).sum() / weights.sum()
+    assert float(criterion.report.bounds["fit"].reference) == pytest.approx(float(variance))
+
+
+@pytest.mark.parametrize("decay", [0.0, 1.0, math.nan])
+def test_a_decay_is_between_0_and_1(decay: float) -> None:
+    with pytest.raises(ValueError, match="`reference_decay` must be above 0 and below 1"):
+        LossModule({"fit": MSE()}, reference_decay=decay)
+
+
 def test_the_reference_is_learnt_from_the_first_training_batches_only() -> None:
     criterion = LossModule({"fit": MSE()}, reference_steps=2)
     batches = [torch.tensor([0.0, 2.0]), torch.tensor([10.0, 12.0]), torch.tensor([1e6, -1e6])]
