@@ -1,6 +1,7 @@
 """Compose, balance and monitor losses inside PyTorch Lightning."""
 
 from lightning_losses import balancers, functional, losses, schedules
+from lightning_losses.advise import advise
 from lightning_losses.bounds import Bounds
 from lightning_losses.module import LossModule
 from lightning_losses.parameters import parameter_groups
@@ -14,6 +15,7 @@ __all__ = [
     "Report",
     "Term",
     "__version__",
+    "advise",
     "balancers",
     "functional",
     "losses",

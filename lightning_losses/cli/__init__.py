@@ -8,7 +8,7 @@ import traceback
 from argparse import Namespace
 from collections.abc import Sequence
 
-from lightning_losses.cli import arguments, browsing, catalogue
+from lightning_losses.cli import advising, arguments, browsing, catalogue
 from lightning_losses.cli.errors import RunError, describe
 from lightning_losses.config import ConfigError
 
@@ -43,6 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _dispatch(given: Namespace, command: str) -> int:
     if given.verb == "list":
         return browsing.show_list()
+    if given.verb == "advise":
+        return advising.show(given)
     recipe = catalogue.find(given.recipe)
     if given.verb == "copy":
         return browsing.copy(recipe, given.path)

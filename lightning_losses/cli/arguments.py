@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Never
 
 from lightning_losses.checks import nearest
+from lightning_losses.cli import advising
 from lightning_losses.config import ConfigError
 from lightning_losses.version import __version__
 
@@ -15,12 +16,14 @@ VERBS = {
     "fit": "train a recipe, or resume it, and test the best checkpoint",
     "test": "test the checkpoint of a trained recipe",
     "copy": "copy a recipe's folder, to change its code",
+    "advise": "look at targets, and propose a loss with reasons",
 }
 EXAMPLES = """\
 examples:
   lightning-losses fit segmentation --size smoke
   lightning-losses fit segmentation model.lr=0.01 trainer.devices=4
   lightning-losses copy segmentation my_segmentation
+  lightning-losses advise labels.csv --column grade --task classification
 """
 
 
@@ -68,6 +71,9 @@ def _parser() -> argparse.ArgumentParser:
 def _add_arguments(parser: argparse.ArgumentParser, verb: str) -> None:
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     if verb == "list":
+        return
+    if verb == "advise":
+        advising.add_arguments(parser)
         return
     recipe = "an installed recipe, a YAML file, or a folder with a config.yaml"
     parser.add_argument("recipe", metavar="RECIPE", help=recipe)

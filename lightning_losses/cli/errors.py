@@ -1,7 +1,7 @@
 """What the command line says when something goes wrong: one line, and an exit code."""
 
 EXPECTED = (ValueError, TypeError, OSError, ArithmeticError)
-EXTRAS = ("matplotlib", "rich", "sklearn", "torchvision")
+EXTRAS = ("PIL", "matplotlib", "rich", "sklearn", "torchvision")
 
 
 class RunError(RuntimeError):
