@@ -22,10 +22,14 @@ def test_the_example_trains_and_balances(tmp_path: Path) -> None:
         def configure_optimizers(self):
             return torch.optim.Adam(self.parameters())
 
+    class Stop(L.Callback):
+        def on_train_epoch_end(self, trainer, model):
+            trainer.should_stop = True
+
     sample = {"image": torch.rand(3, 8, 8), "classes": torch.randint(10, (8, 8)), "depth": torch.rand(1, 8, 8)}
     trainer = L.Trainer(
-        max_steps=4, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
-        enable_model_summary=False, default_root_dir=tmp_path, callbacks=monitors,
+        max_epochs=2000, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False, default_root_dir=tmp_path, callbacks=[*monitors, Stop()],
         log_every_n_steps=1,
     )  # fmt: skip
     model = Model()
@@ -36,6 +40,7 @@ def test_the_example_trains_and_balances(tmp_path: Path) -> None:
         "train/weight/depth",
         "train/normalized/segment",
         "curvature/trace/total",
+        "curvature/lambda_max",
         "gradients/norm/trunk",
         "losses/normalized/depth",
     } <= trainer.callback_metrics.keys()

@@ -1,6 +1,7 @@
 """Overlap of regions."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -73,6 +74,7 @@ def overlap_case(id: str, loss: Callable[..., Loss], value, reference, ignore: f
 
 CASES = [
     overlap_case("Dice-plain", Dice, dice, balanced_dice),
+    replace(overlap_case("Dice-no-pixels", Dice, dice, balanced_dice), inputs=partial(labelled, shape=()), dims=(0,)),
     overlap_case("Dice-ignored", Dice, dice, balanced_dice, ignore=0.3),
     overlap_case(
         "Dice-foreground",
