@@ -20,7 +20,7 @@ RESULTS = Path(__file__).parent / "results"
 PACKAGES = (
     *("lightning-losses", "torch", "lightning", "torchjd", "gradnorm-pytorch", "LibMTL", "torch-harness"),
     *("torchvision", "pyhessian", "curvlinops-for-pytorch", "hessian-eigenthings", "backpack-for-pytorch"),
-    "cockpit-for-pytorch",
+    *("cockpit-for-pytorch", "monai", "segmentation-models-pytorch", "kornia", "pytorch-metric-learning", "timm"),
 )
 
 

@@ -62,7 +62,7 @@ class _OverlapAndLikelihood(torch.autograd.Function):
             labels, w = _labels_and_weights(x, y, w, ignore_index)
             log_p = torch.log_softmax(x, 1)
             log_at_truth = at_label(log_p, labels)
-            sums += class_overlap(log_p.exp_(), _times(log_at_truth.exp(), w), labels, w)
+            sums += class_overlap(log_p.exp_(), labels, w, log_at_truth.exp())
             of_label = None if class_weight is None else class_weight[labels]
             likelihood += _times(_times(log_at_truth, w), of_label).sum(1)
         return sums.to(input.dtype), likelihood.to(input.dtype)

@@ -3,10 +3,13 @@
 import torch
 from torch import Tensor
 
+from lightning_losses.functional.gathering import at_label
 from lightning_losses.numerics import safe_divide, widest
 
 
-def class_overlap(probabilities: Tensor, at_truth: Tensor, labels: Tensor, weight: Tensor | None = None) -> Tensor:
+def class_overlap(
+    probabilities: Tensor, labels: Tensor, weight: Tensor | None = None, at_truth: Tensor | None = None
+) -> Tensor:
     r"""The three sums that overlap is measured by, for each image and class.
 
     .. math:: I_{nc} = \sum_{i: y_{ni}=c} w_{ni}\, p_{nci}, \qquad P_{nc} = \sum_i w_{ni}\, p_{nci}, \qquad
@@ -16,27 +19,27 @@ def class_overlap(probabilities: Tensor, at_truth: Tensor, labels: Tensor, weigh
 
     Args:
         probabilities: :math:`p` [N, C, *].
-        at_truth: the weighted probabilities of the true classes, :math:`w_{ni}\, p_{n y_{ni} i}` [N, *].
         labels: :math:`y` in 0..C-1 [N, *] (int64).
         weight: :math:`w` [N, *]; None for 1 each.
+        at_truth: the probabilities of the true classes, :math:`p_{n y_{ni} i}` [N, *], where they are known already.
 
     Returns:
         :math:`(I, P, T)` [3, N, C].
 
     >>> import torch
     >>> p, y = torch.tensor([[[0.7, 0.2], [0.3, 0.8]]]), torch.tensor([[0, 1]])
-    >>> class_overlap(p, torch.tensor([[0.7, 0.8]]), y).squeeze()
+    >>> class_overlap(p, y).squeeze()
     tensor([[0.7000, 0.8000],
             [0.9000, 1.1000],
             [1.0000, 1.0000]])
     """
-    if weight is None:
-        weight, weighted = torch.ones_like(at_truth), probabilities
-    else:
-        weighted = probabilities * weight.unsqueeze(1)
-    classes = probabilities.shape[1]
+    weighted = probabilities if weight is None else probabilities * weight.unsqueeze(1)
     predicted = weighted.unsqueeze(-1).flatten(2).sum(2)
-    return torch.stack([_sum_by_label(at_truth, labels, classes), predicted, _sum_by_label(weight, labels, classes)])
+    if at_truth is None:  # looked up after the sum, so that its gradient comes first and the sum's is added in place
+        at_truth = at_label(probabilities, labels)
+    hits, pixels = (at_truth, torch.ones_like(at_truth)) if weight is None else (at_truth * weight, weight)
+    classes = probabilities.shape[1]
+    return torch.stack([_sum_by_label(hits, labels, classes), predicted, _sum_by_label(pixels, labels, classes)])
 
 
 def _sum_by_label(values: Tensor, labels: Tensor, classes: int) -> Tensor:

@@ -45,9 +45,8 @@ class OverlapLoss(Loss):
     def parts(self, input: Tensor, target: Tensor, weight: Tensor | None, mask: Tensor | None) -> Parts:
         """One value per class, or per image and class."""
         labels, kept = class_labels(input, target, self.ignore_index)
-        probabilities = torch.softmax(input, 1)
-        at_truth = Parts(at_label(probabilities, labels)).weighted(None, kept).weighted(weight, mask)
-        return self.score(class_overlap(probabilities, at_truth.values, labels, at_truth.count))
+        counts = Parts(input[:, 0]).weighted(None, kept).weighted(weight, mask).count
+        return self.score(class_overlap(torch.softmax(input, 1), labels, counts))
 
     def score(self, sums: Tensor) -> Parts:
         """What is made of the `class_overlap` [3, N, C] of this rank's images."""
@@ -74,12 +73,15 @@ class OverlapLoss(Loss):
 class Dice(OverlapLoss):
     r"""Soft Dice loss, the mean over classes of :math:`1 - \frac{2 I_c + s}{P_c + T_c + s}`.
 
-    :math:`I_c` is the probability given to class c where it is true, :math:`P_c` the probability given to it anywhere,
-    :math:`T_c` the number of pixels where it is true; the sums run over all pixels of the batch and of all ranks, in
-    float32. Logits [N, C, *] against labels [N, *]. Milletari et al., "V-Net", 2016, without the squares in the
-    denominator.
+    For objects that are small beside the background: overlaps count, not pixels. :math:`I_c` is the probability given
+    to class c where it is true, :math:`P_c` the probability given to it anywhere, :math:`T_c` the number of pixels
+    where it is true; the sums run over all pixels of the batch and of all ranks, in float32. Logits [N, C, *] against
+    labels [N, *]. Milletari et al., "V-Net", 2016, without the squares in the denominator.
 
     Range [0, 1]; reference: what equal logits score, 1 - 1/C if the classes are balanced.
+
+    Traps: where the network is sure and wrong there is almost no gradient, which `DiceCE` mends. The loss of a batch is
+    not the mean of those of its parts, so micro-batches change it, except with `per_image`.
 
     Differs from others: a class of which the batch has no pixel is left out of the mean (elsewhere it adds a constant,
     or counts as perfect); ignored pixels are left out of all three sums; under DDP the gradient is that of the one
@@ -111,14 +113,15 @@ class GeneralizedDice(OverlapLoss):
     r"""Generalised Dice loss, :math:`1 - 2 \sum_c v_c I_c / \sum_c v_c (P_c + T_c)` with :math:`v_c = (T_c + s)^{-2}`.
 
     One ratio for all classes, in which a class counts by the square of its rarity; the sums :math:`I_c, P_c, T_c` are
-    those of `Dice`. For a few small structures in much background. Sudre et al., "Generalised Dice overlap as a deep
-    learning loss function for highly unbalanced segmentations", 2017.
+    those of `Dice`. For a few small structures in much background. Logits [N, C, *] against labels [N, *]. Sudre et
+    al., "Generalised Dice overlap as a deep learning loss function for highly unbalanced segmentations", 2017.
 
     Range [0, 1]; reference: what equal logits score, 1 - 1/C if the classes are balanced.
 
-    Traps: a class of a handful of pixels decides nearly all; `smoothing` limits that. Differs from others: a class of
-    which the batch has no pixel, whose weight would be infinite, is left out. With `score_absent` its weight is
-    :math:`1/s^2`.
+    Trap: a class of a handful of pixels decides nearly all; `smoothing` limits that.
+
+    Differs from others: a class of which the batch has no pixel, whose weight would be infinite, is left out. With
+    `score_absent` its weight is :math:`1/s^2`.
 
     Args:
         ignore_index: the label of pixels that do not count.
@@ -149,12 +152,14 @@ class GeneralizedDice(OverlapLoss):
 class DiceCE(OverlapLoss):
     r"""Soft Dice plus cross-entropy, :math:`w_D\, L_{\text{Dice}} + w_{CE}\, L_{CE}`, from one shared log-softmax.
 
-    Dice looks at regions, whatever their size, and cross-entropy gives every pixel a gradient; Isensee et al.,
-    "nnU-Net", 2021. The value is that of `Dice` and `CrossEntropy` apart, for less time and memory. Both parts are
-    means already, over different things, so there is no `reduction` to choose.
+    For segmentation in general: Dice looks at regions, whatever their size, and cross-entropy gives every pixel a
+    gradient. Logits [N, C, *] against labels [N, *]. Isensee et al., "nnU-Net", 2021. The value is that of `Dice` and
+    `CrossEntropy` apart, for less time and memory.
 
     Range :math:`[0, \infty)`; reference: what equal logits score, :math:`w_D (1 - 1/C) + w_{CE} \log C` if the classes
     are balanced.
+
+    Trap: both parts are means already, over different things, so there is no `reduction` to choose.
 
     Args:
         dice_weight: :math:`w_D`, at least 0.
@@ -215,8 +220,8 @@ class DiceCE(OverlapLoss):
         labels, kept = class_labels(input, target, self.ignore_index)
         log_probabilities = torch.log_softmax(input, 1)
         log_at_truth = at_label(log_probabilities, labels)
-        at_truth = Parts(log_at_truth.exp()).weighted(None, kept).weighted(weight, mask)
-        sums = class_overlap(log_probabilities.exp(), at_truth.values, labels, at_truth.count)
+        counts = Parts(log_at_truth).weighted(None, kept).weighted(weight, mask).count
+        sums = class_overlap(log_probabilities.exp(), labels, counts, log_at_truth.exp())
         check_per_class("class_weight", self.class_weight, input)
         of_label = None if self.class_weight is None else self.class_weight[labels]
         return sums, Parts(log_at_truth).weighted(of_label, kept).weighted(weight, mask)
