@@ -83,9 +83,10 @@ class ArcFace(AngularLoss):
     deep face recognition", 2019.
 
     Range: from :math:`\log(1 + (C-1) e^{-s(1 + \cos m)})`, about 0, to :math:`\log(1 + (C-1) e^{s(3 - \cos m)})`.
-    Reference: what cosines of 0 score, :math:`\log(1 + (C-1) e^{s \sin m})`, about :math:`s \sin m + \log(C-1)`. An
-    untrained network begins up to :math:`s^2 / 2D` above it, D being the length of the embeddings: a first value of 50
-    is no divergence.
+    Reference: what cosines of 0 score, :math:`\log(1 + (C-1) e^{s \sin m})`, about :math:`s \sin m + \log(C-1)`.
+
+    Trap: an untrained network begins up to :math:`s^2 / 2D` above the reference, D being the length of the embeddings:
+    a first value of 50 is no divergence.
 
     Differs from others: every derivative is finite, at cosines of 1 too, where that of the arc cosine is not; beyond
     :math:`\theta = \pi - m` the penalty goes on without a jump, with the slope of the authors' code.
@@ -138,19 +139,20 @@ class ArcFace(AngularLoss):
 class CurricularFace(AngularLoss):
     r"""ArcFace whose hard negatives count the more, the further the training has come.
 
-    Cosines [N, C] between embeddings and prototypes against labels [N]. A negative with
-    :math:`\cos \theta_j > \cos(\theta_y + m)` enters as :math:`s \cos \theta_j (t + \cos \theta_j)`, with :math:`t` the
-    running mean of :math:`\cos \theta_y`: near 0 at first, when hard negatives are rather played down, and growing with
-    the angle's decrease. Huang et al., "CurricularFace: adaptive curriculum learning loss for deep face recognition",
-    2020.
+    For the purpose of `ArcFace`, where most negatives soon are easy. Cosines [N, C] between embeddings and prototypes
+    against labels [N]. A negative with :math:`\cos \theta_j > \cos(\theta_y + m)` enters as
+    :math:`s \cos \theta_j (t + \cos \theta_j)`, with :math:`t` the running mean of :math:`\cos \theta_y`: near 0 at
+    first, when hard negatives are rather played down, and growing with the angle's decrease. Huang et al.,
+    "CurricularFace: adaptive curriculum learning loss for deep face recognition", 2020.
 
     Range: from :math:`\log(1 + (C-1) e^{-s(1 + \cos m)})`, about 0, to a value that moves with :math:`t` and is given
     as :math:`\infty`. Reference: as of `ArcFace`.
 
     Differs from the authors' code: :math:`t` is the mean over the elements of all ranks, takes effect from the next
-    batch on, so that a value depends on the batch and the state alone, and is part of the `state_dict`. Every call in
-    training mode moves it, so that micro-batches move it more often than one large batch would; calls in evaluation
-    mode and within transforms of torch.func do not.
+    batch on, so that a value depends on the batch and the state alone, and is part of the `state_dict`.
+
+    Trap: every call in training mode moves :math:`t`, so that micro-batches move it more often than one large batch
+    would; calls in evaluation mode and within transforms of torch.func do not.
 
     Args:
         scale: :math:`s`, above 0.

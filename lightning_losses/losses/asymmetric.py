@@ -21,10 +21,11 @@ class Asymmetric(ElementwiseLoss):
     :math:`-(\tfrac12 - m)^{\gamma_-} \log(\tfrac12 + m)` for a negative.
 
     Differs from the authors': the mean over all labels and not the sum, and no small number is added inside of the
-    logarithm, which would cap the loss of a confidently missed positive and end its gradient. A negative on the other
-    hand is capped by the clip, at :math:`-(1 - m)^{\gamma_-} \log m`: one that the model is sure of is taken for a
-    missing label. The probabilities are not calibrated. With a clip and :math:`\gamma_- < 1` the curvature is infinite
-    at :math:`p = m`; it is cut off there.
+    logarithm, which would cap the loss of a confidently missed positive and end its gradient.
+
+    Traps: a negative is capped by the clip, at :math:`-(1 - m)^{\gamma_-} \log m`: one that the model is sure of is
+    taken for a missing label. The probabilities are not calibrated. With a clip and :math:`\gamma_- < 1` the curvature
+    is infinite at :math:`p = m`; it is cut off there.
 
     Args:
         gamma_positive: focusing of the positives :math:`\gamma_+`, at least 0; 0 is cross-entropy.

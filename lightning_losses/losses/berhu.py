@@ -15,14 +15,13 @@ from lightning_losses.reduction import Parts
 class BerHu(Loss):
     r"""Reverse Huber loss: :math:`|e|` where :math:`|e| \le c`, else :math:`(e^2 + c^2) / 2c`.
 
-    Laina et al., "Deeper depth prediction with fully convolutional residual networks", 2016. Small residuals pull as in
-    the absolute error, large ones as in the squared error; made for depth maps, whose errors have a heavy tail that is
-    no noise. Wrong labels it amplifies. Range :math:`[0, \infty)`; reference: what the median of each batch's targets
-    scores.
+    Laina et al., "Deeper depth prediction with fully convolutional residual networks", 2016. For depth maps and other
+    targets whose errors have a heavy tail that is no noise: small residuals pull as in the absolute error, large ones
+    as in the squared error. Range :math:`[0, \infty)`; reference: what the median of each batch's targets scores.
 
-    Without a `threshold`, :math:`c` is a fifth of the largest residual of the batch, over all ranks, without what is
-    masked or of weight 0. It is a constant to the gradient, which is therefore not the derivative of the value; and the
-    loss of a batch is not the mean of the losses of its parts.
+    Traps: wrong labels are amplified. Without a `threshold`, :math:`c` is a fifth of the largest residual of the batch,
+    over all ranks, without what is masked or of weight 0. It is a constant to the gradient, which is therefore not the
+    derivative of the value; and the loss of a batch is not the mean of the losses of its parts.
 
     With a `decay`, :math:`c` is a running mean of those of the training batches: every call in training mode first
     takes :math:`c \leftarrow \text{decay}\, c + (1 - \text{decay})\, c_{\text{batch}}` (the first sets it). Evaluation

@@ -18,17 +18,17 @@ class Boundary(ElementwiseLoss):
     r"""Boundary loss, the mean over pixels of :math:`\sum_c p_c \phi_c` with a softmax :math:`p` of logits [N, C, *].
 
     The target [N, C, *] holds, for each class, the signed distance :math:`\phi_c` of each pixel to the boundary of the
-    true region: below 0 inside, above 0 outside. A pixel taken wrongly costs as much as it is far off, so large regions
-    do not drown small ones. Compute it once for each image, before training::
+    true region: below 0 inside, above 0 outside. For small regions in much background: a pixel taken wrongly costs as
+    much as it is far off, however large its region is. Compute the distances once for each image, before training::
 
         inside, outside = (scipy.ndimage.distance_transform_edt(r) for r in (label == c, label != c))
         phi_c = outside - inside
 
     Kervadec et al., "Boundary loss for highly unbalanced segmentation", 2019.
 
-    Range signed and known from the data: lower is the mean over pixels of :math:`\min_c \phi_c`, where each pixel is
-    taken for the class it lies deepest in; reference: the mean of :math:`\phi` over pixels and classes, which equal
-    logits score.
+    Range signed and known from the data: its lower end is the mean over pixels of :math:`\min_c \phi_c`, where each
+    pixel is taken for the class it lies deepest in; reference: the mean of :math:`\phi` over pixels and classes, which
+    equal logits score.
 
     Traps: alone it has a poor minimum where nothing is predicted, and its gradient vanishes where the softmax is sure.
     Add it to `Dice` or `DiceCE` with a weight that grows during training. Of a class that an image does not have,

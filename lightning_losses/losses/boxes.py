@@ -54,7 +54,7 @@ class BoxLoss(ElementwiseLoss):
 class IoU(BoxLoss):
     r"""IoU loss of boxes, :math:`1 - \frac{I}{U}`, with the areas :math:`I` and :math:`U` of intersection and union.
 
-    Yu et al., "UnitBox", 2016, there as :math:`-\log \mathrm{IoU}`. Boxes [*, 4] are in any unit.
+    For boxes [*, 4], in any unit, that meet already. Yu et al., "UnitBox", 2016, there as :math:`-\log \mathrm{IoU}`.
 
     Range [0, 1]; reference 1, a box far off. Two boxes without any area score 0 if they are equal and 1 if not, with a
     zero gradient; an inverted prediction counts as a box without area.
@@ -86,12 +86,15 @@ class IoU(BoxLoss):
 class GIoU(BoxLoss):
     r"""Generalised IoU loss of boxes, :math:`1 - \frac{I}{U} + \frac{C - U}{C}`.
 
-    :math:`I` and :math:`U` are the areas of intersection and union, :math:`C` that of the smallest box around both.
-    Unlike 1 - IoU it has a gradient where the boxes do not meet. Rezatofighi et al., "Generalized intersection over
-    union", 2019.
+    :math:`I` and :math:`U` are the areas of intersection and union, :math:`C` that of the smallest box around both. For
+    boxes [*, 4] that may not meet: unlike that of 1 - IoU, the gradient does not vanish there. Rezatofighi et al.,
+    "Generalized intersection over union", 2019.
 
     Range :math:`[0, 2)`; reference 2, a box far off. Two boxes without any area score 0 if they are equal and 2 if not,
     with a zero gradient; an inverted prediction counts as a box without area.
+
+    Trap: a box that does not meet the true one is first grown towards it and then moved; within the true one, or around
+    it, the loss is that of `IoU`.
 
     The number of boxes differs from rank to rank, so the mean always asks for their global number.
 
@@ -118,12 +121,14 @@ class GIoU(BoxLoss):
 class DIoU(BoxLoss):
     r"""Distance-IoU loss of boxes, :math:`1 - \frac{I}{U} + \frac{\rho^2}{c^2}`.
 
-    :math:`\rho` is the distance of the centres and :math:`c` the diagonal of the smallest box around all corners. Boxes
-    that do not meet are pulled straight towards each other, where `GIoU` first grows them. Zheng et al., "Distance-IoU
-    loss", 2020.
+    :math:`\rho` is the distance of the centres and :math:`c` the diagonal of the smallest box around all corners. For
+    boxes [*, 4] that may not meet: they are pulled straight towards each other, where `GIoU` first grows them. Zheng et
+    al., "Distance-IoU loss", 2020.
 
-    Range :math:`[0, 2)`: both centres lie in the box around all corners, so :math:`\rho < c`. Reference 2, a box far
-    off. Boxes without area are as in `IoU`; the distance still pulls them, and inverted predictions too.
+    Range :math:`[0, 2)`; reference 2, a box far off. Both centres lie in the box around all corners, so
+    :math:`\rho < c`. Boxes without area are as in `IoU`; the distance still pulls them, and inverted predictions too.
+
+    Trap: boxes with the same centre differ by their IoU alone, whatever their shapes.
 
     The number of boxes differs from rank to rank, so the mean always asks for their global number.
 
@@ -150,12 +155,14 @@ class DIoU(BoxLoss):
 class CIoU(BoxLoss):
     r"""Complete IoU loss of boxes, :math:`u + \frac{\rho^2}{c^2} + \frac{v^2}{u + v}` with :math:`u = 1 - \frac{I}{U}`.
 
-    `DIoU`, and :math:`v \in [0, 1]`, the squared difference of the aspect ratios as angles, which counts the more the
-    better the boxes overlap. Zheng et al., "Distance-IoU loss", 2020.
+    For boxes [*, 4] whose shape matters: it is `DIoU`, and :math:`v \in [0, 1]`, the squared difference of the aspect
+    ratios as angles, which counts the more the better the boxes overlap. Zheng et al., "Distance-IoU loss", 2020.
 
-    Range :math:`[0, 2.5)`: the value grows in :math:`u`, :math:`\rho/c` and :math:`v`, so its supremum is at 1, 1, 1.
-    Reference 2, a box far off of the right shape. Boxes without area are as in `DIoU`; a point has no aspect ratio, and
+    Range :math:`[0, 2.5)`; reference 2, a box far off of the right shape. The value grows in :math:`u`, :math:`\rho/c`
+    and :math:`v`, so its supremum is at 1, 1, 1. Boxes without area are as in `DIoU`; a point has no aspect ratio, and
     its :math:`v` is 0.
+
+    Trap: :math:`v` knows the ratio of the sides and not their size.
 
     Differs from others, which hold the factor :math:`\alpha = v / (u + v)` of :math:`v` constant in the gradient: here
     it is differentiated as well, so that gradient and Hessian are those of the value. The pull on the aspect ratio is

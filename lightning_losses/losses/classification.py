@@ -17,8 +17,8 @@ from lightning_losses.reduction import Parts
 class CrossEntropy(ElementwiseLoss):
     r"""Cross-entropy of a softmax, :math:`-\sum_c w_c\, q_c \log p_c` with :math:`q = (1-s)\,t + s/C`.
 
-    Logits [N, C, *] against labels [N, *] of any integer dtype, or against distributions :math:`t` [N, C, *] over the
-    classes. The mean divides by the sum of the labels' class weights.
+    For classes that exclude each other. Logits [N, C, *] against labels [N, *] of any integer dtype, or against
+    distributions :math:`t` [N, C, *] over the classes. The mean divides by the sum of the labels' class weights.
 
     Range: from the least value that :math:`q` and :math:`w` allow (0 for plain labels, the entropy of :math:`q`
     otherwise; with class weights or distributions it depends on the data seen) to :math:`\infty`. Reference: what
@@ -29,8 +29,9 @@ class CrossEntropy(ElementwiseLoss):
     all ranks' labels; with distributions the mean divides by :math:`\sum_c t_c w_c`, so that they agree with the labels
     that they may stand for; nothing is ignored unless `ignore_index` is given.
 
-    Warns once if what it is given for logits looks like probabilities; for that it looks at the first batches, where
-    they are on the CPU.
+    Traps: with label smoothing 0 is out of reach, and an over-confident right answer may cost more than a guess. Warns
+    once if what it is given for logits looks like probabilities; for that it looks at the first batches, where they are
+    on the CPU.
 
     Args:
         label_smoothing: the share :math:`s` of the uniform distribution, in [0, 1).
@@ -101,8 +102,12 @@ class CrossEntropy(ElementwiseLoss):
 class BCEWithLogits(ElementwiseLoss):
     r"""Binary cross-entropy of a sigmoid, :math:`-w\,t \log \sigma(x) - (1-t) \log(1 - \sigma(x))`.
 
-    For labels that do not exclude each other. Range: from 0, or from the entropy of the targets where they are neither
-    0 nor 1, to :math:`\infty`. Reference: what even odds score, :math:`\log 2` without `pos_weight`.
+    For labels that do not exclude each other.
+
+    Range: from 0, or from the entropy of the targets where they are neither 0 nor 1, to :math:`\infty`. Reference: what
+    even odds score, :math:`\log 2` without `pos_weight`.
+
+    Trap: with a `pos_weight` the probabilities are no longer calibrated.
 
     Args:
         pos_weight: :math:`w`, above 0: one number, or several that broadcast to `input` from its last dimension on.

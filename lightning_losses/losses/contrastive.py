@@ -15,23 +15,25 @@ from lightning_losses.reduction import Parts
 class InfoNCE(EmbeddingLoss):
     r"""InfoNCE, :math:`\log \sum_{j \ne i} e^{s_{ij}} - \frac{1}{|P_i|} \sum_{p \in P_i} s_{ip}`.
 
-    Embeddings [N, D] against labels [N]. :math:`s_{ij}` is the cosine of two embeddings divided by the temperature
-    :math:`\tau`, and :math:`P_i` are the others with the label of the anchor i; the mean is over anchors that have any.
-    With two views of each of N images and ``target=torch.arange(N).repeat(2)`` it is the NT-Xent of Chen et al., "A
-    simple framework for contrastive learning of visual representations" (SimCLR), 2020; with class labels it is the
-    loss of Khosla et al., "Supervised contrastive learning", 2020, with the mean outside of the logarithm.
+    For representations learned from views of the same sample, or from labels, in large batches. Embeddings [N, D]
+    against labels [N]. :math:`s_{ij}` is the cosine of two embeddings divided by the temperature :math:`\tau`, and
+    :math:`P_i` are the others with the label of the anchor i; the mean is over anchors that have any. With two views of
+    each of N images and ``target=torch.arange(N).repeat(2)`` it is the NT-Xent of Chen et al., "A simple framework for
+    contrastive learning of visual representations" (SimCLR), 2020; with class labels it is the loss of Khosla et al.,
+    "Supervised contrastive learning", 2020, with the mean outside of the logarithm.
 
-    The range depends on the number K of negatives, so 0 is out of reach and values of two batch sizes or temperatures
-    cannot be compared, but normalised ones can. With one positive each it is
-    :math:`[\log(1 + K e^{-2 / \tau}), \log(1 + K e^{2 / \tau})]`. With all classes of equal size, the lower bound is
-    what they score in the corners of a simplex, as more than two cannot all be opposites: for two views of N images
-    :math:`\log(1 + K e^{-\frac{N}{N - 1} / \tau})`. Reference: what equal embeddings score, :math:`\log(K + 1)`.
+    Range: with K negatives and one positive each, from :math:`\log(1 + K e^{-2 / \tau})` to
+    :math:`\log(1 + K e^{2 / \tau})`; reference: what equal embeddings score, :math:`\log(K + 1)`. With all classes of
+    equal size, the lower bound is what they score in the corners of a simplex, as more than two cannot all be
+    opposites: for two views of N images :math:`\log(1 + K e^{-\frac{N}{N - 1} / \tau})`.
+
+    Traps: 0 is out of reach, and values of two batch sizes or temperatures cannot be compared; normalised ones can.
+    Accumulating gradients adds no candidates.
 
     Differs from others: similarities are N x N numbers, not pairs times negatives. Nothing is added inside of a
     logarithm, so no value is capped and no gradient vanishes at low temperatures, and cosines are taken in float32
     under autocast. Under DDP the candidates are the embeddings of all ranks, and have gradients on all of them: ranks
-    equal one process with the union of their batches, which may be of unequal size. Accumulating gradients adds no
-    candidates.
+    equal one process with the union of their batches, which may be of unequal size.
 
     Args:
         temperature: :math:`\tau`, above 0.

@@ -38,8 +38,8 @@ class CostSensitive(ElementwiseLoss):
     Range: from the mean over the labels of the cheapest prediction, which is 0 if to be right costs nothing, to the
     greatest cost. Reference: what equal logits score, the mean of the true class's costs.
 
-    Like every bounded loss it is not convex: a confident mistake has almost no gradient. Train from a network that
-    cross-entropy has made better than chance, or add `CrossEntropy` as a second term.
+    Trap: like every bounded loss it is not convex: a confident mistake has almost no gradient. Train from a network
+    that cross-entropy has made better than chance, or add `CrossEntropy` as a second term.
 
     Args:
         cost_matrix: :math:`C` [K, K], at least 0: the cost of predicting the class of the row where that of the column

@@ -13,15 +13,16 @@ class Distillation(Divergence):
     r"""Knowledge distillation, :math:`T^2\, \mathrm{KL}(q \,\|\, p)` of the softened teacher and student.
 
     :math:`p = \operatorname{softmax}(x / T)` of the student's logits [N, C, *], :math:`q` likewise of the teacher's,
-    which are the target. A high temperature shows what the teacher thinks of the wrong classes; :math:`T^2` keeps the
-    size of the gradients as T changes. Beside it goes `CrossEntropy` with the labels, as a second term. Hinton, Vinyals
-    and Dean, "Distilling the knowledge in a neural network", 2015.
+    which are the target. For a small model that is to learn from a large one: a high temperature shows what the teacher
+    thinks of the wrong classes; :math:`T^2` keeps the size of the gradients as T changes. Beside it goes `CrossEntropy`
+    with the labels, as a second term. Hinton, Vinyals and Dean, "Distilling the knowledge in a neural network", 2015.
 
     Range :math:`[0, \infty)`; reference: what equal logits score, :math:`T^2 (\log C - H(q))`.
 
     Differs from the usual lines around `torch.nn.functional.kl_div`: the mean is over elements (pixels, tokens) and not
-    over their classes too, which makes the loss C times smaller. Run the teacher under `torch.no_grad`: its gradient is
-    not cut here.
+    over their classes too, which makes the loss C times smaller.
+
+    Trap: run the teacher under `torch.no_grad`: its gradient is not cut here.
 
     Args:
         temperature: :math:`T`, above 0.

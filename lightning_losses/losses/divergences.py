@@ -31,11 +31,13 @@ class Divergence(ElementwiseLoss):
 class KLDivergence(Divergence):
     r"""Kullback-Leibler divergence of the model from the truth, :math:`\sum_c t_c \log \frac{t_c}{p_c}`.
 
-    :math:`p = \operatorname{softmax}(x)`, of logits [N, C, *] against distributions :math:`t` [N, C, *]. Its gradient
-    is that of `CrossEntropy`; less the entropy of the targets, it is 0 where the model is right. Kullback and Leibler,
-    "On information and sufficiency", 1951.
+    :math:`p = \operatorname{softmax}(x)`, of logits [N, C, *] against distributions :math:`t` [N, C, *]. For soft
+    targets, as the votes of several annotators: the gradient is that of `CrossEntropy`, and without the entropy of the
+    targets the value is 0 where the model is right. Kullback and Leibler, "On information and sufficiency", 1951.
 
     Range :math:`[0, \infty)`; reference: what equal logits score, :math:`\log C - H(t)`.
+
+    Trap: it is not symmetric. What the truth has and the model lacks costs without limit, the reverse little.
 
     Differs from `torch.nn.KLDivLoss`: it takes logits, not log-probabilities; the mean is over elements and never over
     their classes; distributions that do not sum to 1, whose divergence may be negative, are an error (all zeros pass,
@@ -64,11 +66,13 @@ class JensenShannon(Divergence):
     r"""Jensen-Shannon divergence, :math:`w\,\mathrm{KL}(p \,\|\, m) + (1-w)\,\mathrm{KL}(t \,\|\, m)`.
 
     :math:`m = w p + (1-w) t` is the mixture of the model's distribution and of the target's. Logits [N, C, *] against
-    distributions :math:`t` [N, C, *]. It is bounded, so a wrong target does limited harm; and a confident mistake has
-    almost no gradient. Lin, "Divergence measures based on the Shannon entropy", 1991.
+    distributions :math:`t` [N, C, *]. For targets of which some are wrong: it is bounded, so that these do limited
+    harm. Lin, "Divergence measures based on the Shannon entropy", 1991.
 
     Range :math:`[0, H(w)]` with :math:`H(w) = -w \log w - (1-w) \log(1-w)`, which is :math:`\log 2` for even shares;
     reference: what equal logits score.
+
+    Trap: a confident mistake has almost no gradient.
 
     Differs from others: neither probabilities nor the mixture are clamped, and all derivatives are finite.
 
@@ -103,12 +107,11 @@ class SymmetricKL(Divergence):
     Both distributions are softmaxes of logits [N, C, *]; with probabilities, a single zero would make it infinite. For
     two views or two models that shall agree. Jeffreys, "An invariant form for the prior probability", 1946.
 
-    Range :math:`[0, \infty)`, never below 0 by rounding; reference: what equal logits score against those of the
-    target.
+    Range :math:`[0, \infty)`; reference: what equal logits score against those of the target.
 
-    It is the sum of the two divergences; some take half of it. Gradients flow into both arguments: detach the one that
-    shall not move. That both agree is no news if they agree on nothing: it needs a second term that ties one of them
-    to the truth.
+    Traps: it is the sum of the two divergences; some take half of it. Gradients flow into both arguments: detach the
+    one that shall not move. That both agree is no news if they agree on nothing: it needs a second term that ties one
+    of them to the truth.
 
     Args:
         reduction: ``"mean"``, ``"sum"`` or ``"none"`` (values [N, *]).

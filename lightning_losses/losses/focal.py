@@ -19,10 +19,13 @@ class SigmoidFocal(ElementwiseLoss):
     r"""Binary focal loss, :math:`-\alpha_t (1 - p_t)^\gamma \log p_t` with :math:`p = \sigma(x)`.
 
     :math:`p_t` is the probability of the true label; :math:`\alpha_t` is :math:`\alpha` for positives and
-    :math:`1 - \alpha` for negatives. Lin et al., "Focal loss for dense object detection", 2017. There the sum is
-    divided by the number of positives; the mean here is over all elements.
+    :math:`1 - \alpha` for negatives. For very many easy negatives, as the anchors of a detector: what is right already
+    fades. Lin et al., "Focal loss for dense object detection", 2017.
 
     Range :math:`[0, \infty)`; reference: what even odds score, :math:`\alpha_t 2^{-\gamma} \log 2`.
+
+    Traps: the paper divides the sum by the number of positives; the mean here is over all elements, and far smaller.
+    The probabilities are not calibrated.
 
     Differs from torchvision's: every derivative is finite, also for :math:`0 < \gamma < 1`, and targets that are
     neither 0 nor 1 are an error.
@@ -78,9 +81,11 @@ class SigmoidFocal(ElementwiseLoss):
 class SoftmaxFocal(ElementwiseLoss):
     r"""Focal loss of exclusive classes, :math:`-\alpha_y (1 - p_y)^\gamma \log p_y` with a softmax :math:`p`.
 
-    Logits [N, C, *] against labels [N, *]. Lin et al., "Focal loss for dense object detection", 2017, carried over to
-    the softmax. The mean is over elements: unlike class weights of cross-entropy, `alpha` does not enter its
-    denominator, and unlike in kornia and MONAI neither does the number of classes.
+    For pixels and other elements most of which are easy. Logits [N, C, *] against labels [N, *]. Lin et al., "Focal
+    loss for dense object detection", 2017, carried over to the softmax.
+
+    Traps: the mean is over elements: unlike class weights of cross-entropy, `alpha` does not enter its denominator, and
+    unlike in kornia and MONAI neither does the number of classes. The probabilities are not calibrated.
 
     Range :math:`[0, \infty)`; reference: what equal logits score, :math:`\alpha_y (1 - 1/C)^\gamma \log C`.
 

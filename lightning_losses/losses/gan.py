@@ -41,12 +41,14 @@ class Discriminator(ElementwiseLoss):
 class LogisticDiscriminator(Discriminator):
     r"""Cross-entropy of telling real from fake, :math:`-\log \sigma(r) - \log(1 - \sigma(f))`.
 
-    Goodfellow et al., "Generative adversarial nets", 2014. Its generator is `NonSaturatingGenerator` or, as in the
-    theory, `MinimaxGenerator`. Range :math:`[0, \infty)`; reference :math:`\log 4`, what even odds score and what the
-    best discriminator scores once the generator is perfect. Near 0 the generator gets no gradient to learn from: a
-    normalised value that falls to 0 says that the discriminator has won.
+    Goodfellow et al., "Generative adversarial nets", 2014. For the usual game: its generator is
+    `NonSaturatingGenerator` or, as in the theory, `MinimaxGenerator`. Range :math:`[0, \infty)`; reference
+    :math:`\log 4`, what even odds score and what the best discriminator scores once the generator is perfect. Near 0
+    the generator gets no gradient to learn from: a normalised value that falls to 0 says that the discriminator has
+    won.
 
-    It takes logits: :math:`\log(1 - \sigma(f))` of a probability is :math:`-\infty` in float32 from a logit of 17 on.
+    Trap: it takes logits: :math:`\log(1 - \sigma(f))` of a probability is :math:`-\infty` in float32 from a logit of 17
+    on.
 
     Args:
         reduction: ``"mean"``, ``"sum"`` or ``"none"``.
@@ -71,9 +73,11 @@ class LogisticDiscriminator(Discriminator):
 class LeastSquaresDiscriminator(Discriminator):
     r"""Squared distances to 1 for real and 0 for fake samples, :math:`\frac12 (r - 1)^2 + \frac12 f^2`.
 
-    Mao et al., "Least squares generative adversarial networks", 2017, with its factor 1/2 (many codes leave it out).
-    Scores far on the right side cost too, so gradients do not vanish there. Its generator is `LeastSquaresGenerator`.
-    Range :math:`[0, \infty)`; reference 1/4, what the constant score 1/2 costs.
+    Mao et al., "Least squares generative adversarial networks", 2017, with its factor 1/2. For gradients that do not
+    vanish: scores far on the right side cost too. Its generator is `LeastSquaresGenerator`. Range :math:`[0, \infty)`;
+    reference 1/4, what the constant score 1/2 costs.
+
+    Trap: many codes leave out the factor 1/2.
 
     Args:
         reduction: ``"mean"``, ``"sum"`` or ``"none"``.
@@ -96,9 +100,11 @@ class LeastSquaresDiscriminator(Discriminator):
 class HingeDiscriminator(Discriminator):
     r"""Hinge loss of both sides, :math:`\max(0, 1 - r) + \max(0, 1 + f)`.
 
-    Lim and Ye, "Geometric GAN", 2017. What is right by a margin of 1 costs nothing and gives no gradient. Its generator
-    is `HingeGenerator`. Range :math:`[0, \infty)`; reference 2, what any constant score in [-1, 1] costs. Its Hessian
-    in the logits is 0: curvature monitors see only the network's part.
+    Lim and Ye, "Geometric GAN", 2017. For discriminators with spectral norms, as is usual: what is right by a margin of
+    1 costs nothing and gives no gradient. Its generator is `HingeGenerator`. Range :math:`[0, \infty)`; reference 2,
+    what any constant score in [-1, 1] costs.
+
+    Trap: its Hessian in the logits is 0: curvature monitors see only the network's part.
 
     Args:
         reduction: ``"mean"``, ``"sum"`` or ``"none"``.
@@ -121,11 +127,13 @@ class HingeDiscriminator(Discriminator):
 class WassersteinDiscriminator(Discriminator):
     r"""The loss of a Wasserstein critic, :math:`f - r`.
 
-    Arjovsky et al., "Wasserstein GAN", 2017. The critic must be kept Lipschitz, by a `GradientPenalty` or by spectral
-    norms; without it the loss falls for ever. Its generator is `WassersteinGenerator`.
+    Arjovsky et al., "Wasserstein GAN", 2017. For a critic that is kept Lipschitz, by a `GradientPenalty` or by spectral
+    norms. Its generator is `WassersteinGenerator`.
 
     Range :math:`(-\infty, \infty)`, and no reference: nothing is normalised. What can be read is the gap, minus this
     loss: with a 1-Lipschitz critic it estimates the Wasserstein distance of the two distributions from below.
+
+    Trap: a critic that nothing keeps Lipschitz lets the loss fall for ever.
 
     Args:
         reduction: ``"mean"``, ``"sum"`` or ``"none"``.
@@ -149,9 +157,11 @@ class RelativisticDiscriminator(Discriminator):
     r"""A real sample is to score higher than the fake one it is paired with, :math:`-\log \sigma(r - f)`.
 
     Jolicoeur-Martineau, "The relativistic discriminator", 2018; with `R1` and `R2` it is the loss of Huang et al., "The
-    GAN is dead; long live the GAN!", 2024, whose generator is `RelativisticGenerator`. Every fake sample is judged
-    against a real one, so there is a cost to leaving out a mode. Range :math:`[0, \infty)`; reference :math:`\log 2`,
-    what equal scores cost. Scores are known up to a constant only.
+    GAN is dead; long live the GAN!", 2024, whose generator is `RelativisticGenerator`. For training that does not lose
+    modes: every fake sample is judged against a real one, so there is a cost to leaving one out. Range
+    :math:`[0, \infty)`; reference :math:`\log 2`, what equal scores cost.
+
+    Trap: scores are known up to a constant only.
 
     Args:
         reduction: ``"mean"``, ``"sum"`` or ``"none"``.

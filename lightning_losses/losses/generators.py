@@ -19,11 +19,14 @@ from lightning_losses.reduction import Parts
 class MinimaxGenerator(UnaryLoss):
     r"""What the discriminator gains from fake samples, :math:`\log(1 - \sigma(f))`.
 
-    The generator's side of the game of Goodfellow et al., "Generative adversarial nets", 2014, made for theory: its
-    gradient vanishes where the discriminator is sure, which is how training begins. Use `NonSaturatingGenerator`.
+    The generator's side of the game of Goodfellow et al., "Generative adversarial nets", 2014, beside
+    `LogisticDiscriminator`. For theory, where the game has one value for both sides.
 
-    Range :math:`(-\infty, 0]`. Even odds score :math:`-\log 2`, but without a least value there is nothing to normalise
-    by, so there is no reference.
+    Range :math:`(-\infty, 0]`, and no reference: even odds score :math:`-\log 2`, but without a least value there is
+    nothing to normalise by.
+
+    Trap: its gradient vanishes where the discriminator is sure, which is how training begins. Use
+    `NonSaturatingGenerator`.
 
     Args:
         reduction: ``"mean"``, ``"sum"`` or ``"none"``.
@@ -45,9 +48,11 @@ class MinimaxGenerator(UnaryLoss):
 class NonSaturatingGenerator(UnaryLoss):
     r"""Cross-entropy of passing for real, :math:`-\log \sigma(f)`.
 
-    Goodfellow et al., "Generative adversarial nets", 2014. It has the fixed points of `MinimaxGenerator` and its
-    steepest slope where that is flat. Range :math:`[0, \infty)`; reference :math:`\log 2`, what even odds score. Unlike
-    with a supervised loss, 1 is where the game is balanced, and 0 is a discriminator that has lost.
+    Goodfellow et al., "Generative adversarial nets", 2014. For generators beside `LogisticDiscriminator`: it has the
+    fixed points of `MinimaxGenerator` and its steepest slope where that is flat. Range :math:`[0, \infty)`; reference
+    :math:`\log 2`, what even odds score.
+
+    Trap: unlike with a supervised loss, 1 is where the game is balanced, and 0 is a discriminator that has lost.
 
     Args:
         reduction: ``"mean"``, ``"sum"`` or ``"none"``.
@@ -68,8 +73,10 @@ class NonSaturatingGenerator(UnaryLoss):
 class LeastSquaresGenerator(UnaryLoss):
     r"""Squared distance to the score of real samples, :math:`\frac12 (f - 1)^2`.
 
-    Mao et al., "Least squares generative adversarial networks", 2017. Range :math:`[0, \infty)`; reference 1/8, what
-    the constant score 1/2 costs.
+    Mao et al., "Least squares generative adversarial networks", 2017. For generators beside
+    `LeastSquaresDiscriminator`. Range :math:`[0, \infty)`; reference 1/8, what the constant score 1/2 costs.
+
+    Trap: a sample that scores above 1 is pulled back.
 
     Args:
         reduction: ``"mean"``, ``"sum"`` or ``"none"``.
@@ -90,8 +97,11 @@ class LeastSquaresGenerator(UnaryLoss):
 class WassersteinGenerator(UnaryLoss):
     r"""The score of fake samples, to be raised: :math:`-f`.
 
-    Arjovsky et al., "Wasserstein GAN", 2017. Range :math:`(-\infty, \infty)`, and no reference: a critic's scores are
-    known up to a constant only, so the value alone says nothing. Look at the gap, minus `WassersteinDiscriminator`.
+    Arjovsky et al., "Wasserstein GAN", 2017. For generators beside `WassersteinDiscriminator`. Range
+    :math:`(-\infty, \infty)`, and no reference.
+
+    Trap: a critic's scores are known up to a constant only, so the value alone says nothing. Look at the gap, minus
+    `WassersteinDiscriminator`.
 
     Args:
         reduction: ``"mean"``, ``"sum"`` or ``"none"``.
@@ -112,8 +122,10 @@ class WassersteinGenerator(UnaryLoss):
 class HingeGenerator(WassersteinGenerator):
     r"""The generator's side of the hinge loss, :math:`-f`.
 
-    Lim and Ye, "Geometric GAN", 2017; the same formula as `WassersteinGenerator`. Range :math:`(-\infty, \infty)`, and
-    no reference: a discriminator with hinges is content beyond 1, but the generator goes on.
+    Lim and Ye, "Geometric GAN", 2017; the same formula as `WassersteinGenerator`. For generators beside
+    `HingeDiscriminator`. Range :math:`(-\infty, \infty)`, and no reference.
+
+    Trap: a discriminator with hinges is content beyond 1, but the generator goes on.
 
     Args:
         reduction: ``"mean"``, ``"sum"`` or ``"none"``.
@@ -128,8 +140,11 @@ class RelativisticGenerator(ElementwiseLoss):
     r"""A fake sample is to score higher than the real one it is paired with, :math:`-\log \sigma(f - r)`.
 
     Jolicoeur-Martineau, "The relativistic discriminator", 2018; Huang et al., "The GAN is dead; long live the GAN!",
-    2024. Call it with (fake, real), which as a term it takes from the call. Range :math:`[0, \infty)`; reference
-    :math:`\log 2`, what equal scores cost.
+    2024. For generators beside `RelativisticDiscriminator`. Range :math:`[0, \infty)`; reference :math:`\log 2`, what
+    equal scores cost.
+
+    Trap: call it with (fake, real), the reverse of the discriminator's order. As a term it takes both from the call by
+    name.
 
     Args:
         reduction: ``"mean"``, ``"sum"`` or ``"none"``.

@@ -51,11 +51,13 @@ class GradientPenalty(SampleGradientLoss):
     r"""Keeps a critic's gradients at a norm, :math:`(\lVert \nabla_x D(x) \rVert - t)^2`.
 
     Gulrajani et al., "Improved training of Wasserstein GANs", 2017, with weight 10 and samples between real and fake
-    ones, which `lightning_losses.functional.interpolate` draws. As a term it takes `interpolated` (their logits) and
-    `interpolated_samples` of the call.
+    ones, which `lightning_losses.functional.interpolate` draws. For the critic of `WassersteinDiscriminator`. As a term
+    it takes `interpolated` (their logits) and `interpolated_samples` of the call.
 
-    Range :math:`[0, \infty)`; reference :math:`t^2`, what a constant critic scores. At a gradient of exactly 0 there is
-    no direction to push it in: the derivatives are 0 there, not NaN.
+    Range :math:`[0, \infty)`; reference :math:`t^2`, what a constant critic scores.
+
+    Traps: a critic that mixes the samples of a batch (BatchNorm) has no gradient of one sample. At a gradient of
+    exactly 0 there is no direction to push it in: the derivatives are 0 there, not NaN.
 
     Args:
         target: the norm :math:`t`, above 0. For 0 take `R1` and `R2`.
@@ -92,10 +94,13 @@ class R1(SampleGradientLoss):
     r"""Flattens a discriminator at real samples, :math:`\frac12 \lVert \nabla_x D(x) \rVert^2`.
 
     Mescheder et al., "Which training methods for GANs do actually converge?", 2018: its :math:`\gamma` is the weight of
-    the term. `logits` are logits, not their softplus. As a term it takes `real` (logits) and `real_samples` of the
-    call. The sum runs over all numbers of a sample, so :math:`\gamma` depends on the resolution.
+    the term. For games that circle or diverge, with any discriminator's loss. As a term it takes `real` (logits) and
+    `real_samples` of the call.
 
     Range :math:`[0, \infty)`, and no reference: any constant discriminator is perfect.
+
+    Traps: `logits` are logits, not their softplus. The sum runs over all numbers of a sample, so :math:`\gamma` depends
+    on the resolution. A step costs twice as much or more.
 
     Args:
         reduction: ``"mean"``, ``"sum"`` or ``"none"`` (values [N]).
@@ -128,8 +133,10 @@ class R1(SampleGradientLoss):
 class R2(R1):
     r"""Flattens a discriminator at fake samples, :math:`\frac12 \lVert \nabla_x D(x) \rVert^2`.
 
-    As `R1`, but as a term it takes `fake` (logits) and `fake_samples` of the call. Detach the samples from the
-    generator first: ``fake_samples = generator(z).detach().requires_grad_()``.
+    For use beside `R1`. As a term it takes `fake` (logits) and `fake_samples` of the call. Range :math:`[0, \infty)`,
+    and no reference.
+
+    Trap: detach the samples from the generator first: ``fake_samples = generator(z).detach().requires_grad_()``.
 
     Args:
         reduction: ``"mean"``, ``"sum"`` or ``"none"`` (values [N]).

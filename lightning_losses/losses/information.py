@@ -16,13 +16,15 @@ from lightning_losses.reduction import Parts
 class MutualInformation(ElementwiseLoss):
     r"""How much of a categorical code is lost, :math:`-\log q(c \mid x)`.
 
-    Chen et al., "InfoGAN", 2016. For codes drawn evenly from K classes, :math:`\log K` minus this loss is a lower bound
-    of the mutual information between the code and the sample; so 1 minus the normalised value is the share of the
-    code's entropy that is known to arrive. Logits [N, K, *] against codes [N, *]; several codes lie along the last
-    axes, and the mean is over them too (the paper adds them up). As a term it takes `code_logits` and `code` of the
-    call. For a continuous code see `GaussianNLL`.
+    For a categorical code that is to stay readable in the samples of a generator. Chen et al., "InfoGAN", 2016. With
+    codes drawn evenly from K classes, :math:`\log K` minus this loss is a lower bound of the mutual information between
+    the code and the sample; so 1 minus the normalised value is the share of the code's entropy that is known to arrive.
+    Logits [N, K, *] against codes [N, *]. As a term it takes `code_logits` and `code` of the call. A continuous code
+    takes `GaussianNLL`.
 
     Range :math:`[0, \infty)`; reference :math:`\log K`, what equal logits score.
+
+    Trap: several codes lie along the last axes, and the mean is over them too; the paper adds them up.
 
     Args:
         reduction: ``"mean"``, ``"sum"`` or ``"none"`` (values [N, *]).
@@ -53,14 +55,14 @@ class GaussianNLL(ElementwiseLoss):
 
     .. math:: \frac{(y-\mu)^2}{2\sigma^2} + \log \sigma\sqrt{2\pi}
 
-    Predictions [N, 2, *] hold :math:`\mu` and :math:`s` along axis 1, with :math:`\sigma = \sigma_0 + \log(1 + e^s)`;
-    truths are [N, *]. For continuous codes of InfoGAN (Chen et al., 2016), whose mutual information with the sample it
-    bounds as `MutualInformation` does, and for regressions that are to know their own error.
+    Predictions [N, 2, *] hold :math:`\mu` and :math:`s` along axis 1, with :math:`\sigma = \sigma_0 + \log(1 + e^s)`,
+    against truths [N, *]. For continuous codes of InfoGAN (Chen et al., 2016), whose mutual information with the sample
+    it bounds as `MutualInformation` does, and for regressions that are to know their own error.
 
-    It is a density, so it can be negative, down to :math:`\log \sigma_0\sqrt{2\pi}`. Without the least deviation
-    :math:`\sigma_0` it would fall for ever as soon as one truth is hit. Reference: what the mean and the deviation of
-    each batch's truths score.
+    Range: from :math:`\log \sigma_0\sqrt{2\pi}`, which may be negative since it is that of a density, to
+    :math:`\infty`; reference: what the mean and the deviation of each batch's truths score.
 
+    Traps: without the least deviation :math:`\sigma_0` the loss would fall for ever as soon as one truth is hit.
     Far-off truths pull on :math:`\mu` with :math:`1/\sigma^2`: a small `min_std` makes the gradients large.
 
     Args:

@@ -11,14 +11,14 @@ from lightning_losses.losses.regression import ResidualLoss
 class Wing(ResidualLoss):
     r"""Wing loss: :math:`w \log(1 + |e|/\epsilon)` where :math:`|e| < w`, else :math:`|e| - C`.
 
-    Feng et al., "Wing loss for robust facial landmark localisation with convolutional neural networks", 2018.
-    Coordinates in pixels: once most landmarks are nearly right, the small residuals are what is left to learn, and the
-    logarithm makes them pull up to :math:`w/\epsilon` times harder than an outlier. :math:`C = w - w \log(1 +
-    w/\epsilon)` joins the two pieces and is negative for the usual values. Range :math:`[0, \infty)`; reference: what
-    the median of each batch's targets scores.
+    Feng et al., "Wing loss for robust facial landmark localisation with convolutional neural networks", 2018. For
+    coordinates in pixels: once most landmarks are nearly right, the small residuals are what is left to learn, and the
+    logarithm makes them pull up to :math:`w/\epsilon` times harder than an outlier.
+    :math:`C = w - w \log(1 + w/\epsilon)` joins the two pieces and is negative for the usual values. Range
+    :math:`[0, \infty)`; reference: what the median of each batch's targets scores.
 
-    The gradient jumps from :math:`-w/\epsilon` to :math:`w/\epsilon` at 0 (and is 0 there), so training may not settle
-    without a smaller step size; the second derivative is negative up to :math:`w`.
+    Traps: the gradient jumps from :math:`-w/\epsilon` to :math:`w/\epsilon` at 0 (and is 0 there), so training may not
+    settle without a smaller step size; the second derivative is negative up to :math:`w`.
 
     Args:
         width: :math:`w`, where the logarithm turns into a line, above 0, in the unit of the target.
@@ -46,13 +46,13 @@ class Wing(ResidualLoss):
 class AdaptiveWing(ResidualLoss):
     r"""Adaptive wing loss: :math:`\omega \log(1 + |e/\epsilon|^{\alpha-y})` where :math:`|e| < \theta`, else a tangent.
 
-    Wang et al., "Adaptive wing loss for robust face alignment via heatmap regression", 2019. Heatmaps in [0, 1]: where
-    the truth is background (:math:`y = 0`) it is about a parabola, which forgives small residuals; where it is a
-    landmark (:math:`y = 1`) it is about a cone, which does not. Most of a heatmap is background: the paper adds a
-    `weight` of 11 for pixels near a landmark. Range :math:`[0, \infty)`; reference: what the median of each batch's
-    targets scores, mostly an empty heatmap.
+    Wang et al., "Adaptive wing loss for robust face alignment via heatmap regression", 2019. For heatmaps in [0, 1]:
+    where the truth is background (:math:`y = 0`) it is about a parabola, which forgives small residuals; where it is a
+    landmark (:math:`y = 1`) it is about a cone, which does not. Range :math:`[0, \infty)`; reference: what the median
+    of each batch's targets scores, mostly an empty heatmap.
 
-    The second derivative at a residual of 0, infinite for truths above :math:`\alpha - 2`, is given as 0. Targets above
+    Traps: most of a heatmap is background, so the paper adds a `weight` of 11 for pixels near a landmark. The second
+    derivative at a residual of 0, infinite for truths above :math:`\alpha - 2`, is given as 0. Targets above
     :math:`\alpha` would be infinite: targets outside of [0, 1] are an error.
 
     Args:

@@ -88,8 +88,8 @@ class LovaszSoftmax(LovaszLoss):
 class LovaszHinge(LovaszLoss):
     r"""Lovász hinge, the Jaccard loss of one region continued to the hinge errors :math:`\max(0, 1 \mp x)`.
 
-    Logits and labels 0 or 1 of the same shape [N, *]. Yu and Blaschko, "Learning submodular losses with the Lovász
-    hinge", 2015; Berman et al., "The Lovász-softmax loss", 2018.
+    For one region and its IoU: logits [N, *] against labels 0 or 1 [N, *]. Yu and Blaschko, "Learning submodular losses
+    with the Lovász hinge", 2015; Berman et al., "The Lovász-softmax loss", 2018.
 
     Range :math:`[0, \infty)`; reference 1, what logits of 0 score. Without a true pixel the value is the largest error.
 

@@ -14,8 +14,9 @@ class Hinge(ElementwiseLoss):
     r"""Hinge loss, :math:`\max(0, 1 - s x)` with :math:`s = 2t - 1`.
 
     For scores of which only the sign is needed, as in a support vector machine: what is right by a margin of 1 has no
-    gradient any more, and the scores are no log-odds. Cortes and Vapnik, "Support-vector networks", 1995. Its Hessian
-    is 0: curvature monitors see nothing of it.
+    gradient any more, and the scores are no log-odds. Cortes and Vapnik, "Support-vector networks", 1995.
+
+    Trap: its Hessian is 0: curvature monitors see nothing of it.
 
     Range :math:`[0, \infty)`; reference 1, what a score of 0 costs.
 
@@ -44,9 +45,11 @@ class Hinge(ElementwiseLoss):
 class SquaredHinge(Hinge):
     r"""Squared hinge loss, :math:`\max(0, 1 - s x)^2` with :math:`s = 2t - 1`.
 
-    As `Hinge`, with a gradient that vanishes smoothly at the margin and punishes outliers by their square.
+    For scores as of `Hinge`, with a gradient that vanishes smoothly at the margin.
 
     Range :math:`[0, \infty)`; reference 1, what a score of 0 costs.
+
+    Trap: outliers are punished by their square.
 
     Args:
         reduction: ``"mean"``, ``"sum"`` or ``"none"``.
@@ -67,13 +70,14 @@ class SquaredHinge(Hinge):
 class MultiMargin(ElementwiseLoss):
     r"""Multi-class margin loss, :math:`\frac1C \sum_{c \ne y} \max(0, m - x_y + x_c)^k`.
 
-    Scores [N, C, *] against labels [N, *]: the true class shall beat each other one by :math:`m`. Weston and Watkins,
-    "Support vector machines for multi-class pattern recognition", 1999.
+    For scores of which only the greatest is needed: scores [N, C, *] against labels [N, *], of which the true
+    class's shall beat each other one by :math:`m`. Weston and Watkins, "Support vector machines for multi-class pattern
+    recognition", 1999.
 
     Range :math:`[0, \infty)`; reference: what equal scores cost, :math:`m^k (1 - 1/C)`.
 
-    The sum is divided by C and not by the C - 1 classes that it runs over, as in `torch.nn.MultiMarginLoss`; which can
-    be differentiated only once, and takes no pixels.
+    Trap: the sum is divided by C and not by the C - 1 classes that it runs over, as in `torch.nn.MultiMarginLoss`;
+    which can be differentiated only once, and takes no pixels.
 
     Args:
         margin: :math:`m`, above 0.

@@ -34,14 +34,14 @@ class OrdinalLoss(ElementwiseLoss):
 class CORAL(OrdinalLoss):
     r"""Ordinal loss of cumulative logits, :math:`-\sum_k \log \sigma(\pm x_k)`, with + where :math:`y > k`.
 
-    Logits [N, K-1, *] of :math:`P(y > k)` for k = 0..K-2, against labels 0..K-1 [N, *]: a grade that is two off costs
-    more than one that is one off. `functional.coral_label` turns logits into labels. Cao, Mirjalili and Raschka, "Rank
-    consistent ordinal regression for neural networks", 2020.
+    Logits [N, K-1, *] of :math:`P(y > k)` for k = 0..K-2, against labels 0..K-1 [N, *]. For grades: one that is two off
+    costs more than one that is one off. `functional.coral_label` turns logits into labels. Cao, Mirjalili and Raschka,
+    "Rank consistent ordinal regression for neural networks", 2020.
 
     Range :math:`[0, \infty)`; reference :math:`(K - 1) \log 2`, what even odds at every threshold score.
 
-    The probabilities fall with k only if the network's last layer has one weight vector for all thresholds and a bias
-    for each: that is the layer's task, not the loss's.
+    Trap: the probabilities fall with k only if the network's last layer has one weight vector for all thresholds and a
+    bias for each: that is the layer's task, not the loss's.
 
     Args:
         classes: K, at least 2.
@@ -66,14 +66,15 @@ class CORAL(OrdinalLoss):
 class CORN(OrdinalLoss):
     r"""Ordinal loss of conditional logits, :math:`-\sum_{k \le y} \log \sigma(\pm x_k)`, with + where :math:`y > k`.
 
-    Logits [N, K-1, *] of :math:`P(y > k \mid y \ge k)` for k = 0..K-2, against labels 0..K-1 [N, *]. Threshold k
-    learns from the labels that reach it only, and the product of the probabilities up to k falls with k whatever the
-    last layer is. `functional.corn_label` turns logits into labels. Shi, Cao and Raschka, "Deep neural networks for
+    Logits [N, K-1, *] of :math:`P(y > k \mid y \ge k)` for k = 0..K-2, against labels 0..K-1 [N, *]. For grades, with
+    any last layer: threshold k learns from the labels that reach it only, and the product of the probabilities up to k
+    falls with k. `functional.corn_label` turns logits into labels. Shi, Cao and Raschka, "Deep neural networks for
     rank-consistent ordinal regression based on conditional probabilities", 2021.
 
     Range :math:`[0, \infty)`; reference :math:`\log 2`, what even odds at every threshold score.
 
-    The mean is over the thresholds that were asked, :math:`\min(y + 1, K - 1)` of each label, of all ranks.
+    Trap: unlike that of `CORAL`, the mean is over the thresholds that were asked, :math:`\min(y + 1, K - 1)` of each
+    label, of all ranks.
 
     Args:
         classes: K, at least 2.

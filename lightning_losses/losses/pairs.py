@@ -23,14 +23,16 @@ MINING = ("batch_hard", "batch_all")
 class Triplet(EmbeddingLoss):
     r"""Triplet loss, :math:`\max(0, d(a, p) - d(a, n) + m)`: nearer to one's own class than to any other, by a margin.
 
-    Embeddings [N, D] against labels [N]; :math:`d` is the Euclidean distance. Hermans et al., "In defense of the
-    triplet loss for person re-identification", 2017. ``"batch_hard"`` takes for each anchor its farthest positive and
-    nearest negative, and the mean over the anchors that have both. ``"batch_all"`` takes the mean over all triplets.
+    For embeddings that are compared by their distance, from batches with several samples of each label. Embeddings [N,
+    D] against labels [N]; :math:`d` is the Euclidean distance. Hermans et al., "In defense of the triplet loss for
+    person re-identification", 2017. ``"batch_hard"`` takes for each anchor its farthest positive and nearest negative,
+    and the mean over the anchors that have both. ``"batch_all"`` takes the mean over all triplets.
 
-    Range of normalised embeddings: [0, 2 + m], or [0, 1 + m] for the mean over all triplets, because a negative that
-    is near one end of a pair is far from the other; otherwise :math:`[0, \infty)`. Reference: :math:`m`, what equal
-    embeddings score. A loss that stays at :math:`m` has collapsed: lower the learning rate, or begin with
-    ``"batch_all"``.
+    Range of normalised embeddings: [0, 2 + m], or [0, 1 + m] for the mean over all triplets, because a negative that is
+    near one end of a pair is far from the other; otherwise :math:`[0, \infty)`. Reference: :math:`m`, what equal
+    embeddings score.
+
+    Trap: a loss that stays at :math:`m` has collapsed: lower the learning rate, or begin with ``"batch_all"``.
 
     Differs from others: the mean of ``"batch_all"`` is over all triplets, not over those that still violate the margin,
     a number that jumps and that differs between ranks; so the loss shrinks as triplets become easy. It needs memory for
@@ -88,12 +90,15 @@ class Triplet(EmbeddingLoss):
 class Contrastive(EmbeddingLoss):
     r"""Contrastive loss of pairs, :math:`d^2` for equal labels and :math:`\max(0, m - d)^2` for different ones.
 
-    Embeddings [N, D] against labels [N]; :math:`d` is the Euclidean distance, and the mean is over all pairs of the
-    batch. Hadsell et al., "Dimensionality reduction by learning an invariant mapping", 2006, without the factor 1/2.
+    For pairs of which it is known whether they are alike. Embeddings [N, D] against labels [N]; :math:`d` is the
+    Euclidean distance, and the mean is over all pairs of the batch. Hadsell et al., "Dimensionality reduction by
+    learning an invariant mapping", 2006, without the factor 1/2.
 
-    Range :math:`[0, \infty)`, for normalised embeddings :math:`[0, \max(4, m^2)]`. On a sphere any number of classes
-    can reach 0 for a margin up to :math:`\sqrt 2`, but not beyond. Reference: what equal embeddings score, :math:`m^2`
-    times the share of pairs with different labels, which are most of the pairs if there are many classes.
+    Range :math:`[0, \infty)`, for normalised embeddings :math:`[0, \max(4, m^2)]`. Reference: what equal embeddings
+    score, :math:`m^2` times the share of pairs with different labels.
+
+    Traps: if there are many classes, most of the pairs have different labels, and once those are apart the mean is
+    small. On a sphere any number of classes can reach 0 for a margin up to :math:`\sqrt 2`, but not beyond.
 
     Args:
         margin: :math:`m`, above 0.

@@ -28,7 +28,7 @@ class ParameterPenalty(UnaryLoss):
     Range :math:`[0, \infty)`, and no reference: weights know nothing at any size.
 
     Args:
-        include: patterns of the parameters that count, whatever their dimensions; None for the default.
+        include: patterns of the parameters that count; None for all of two or more dimensions.
         exclude: patterns of parameters that do not.
 
     Raises:
@@ -80,14 +80,16 @@ class ParameterPenalty(UnaryLoss):
 class L1(ParameterPenalty):
     r"""Lasso, :math:`\sum_i |w_i|`: pulls every weight towards 0 with the same force, so that many arrive.
 
-    Tibshirani, "Regression shrinkage and selection via the lasso", 1996. The gradient at 0 is 0; a gradient method
-    steps across 0 rather than onto it, so threshold the weights for exact zeros. Its Hessian is 0. `ParameterPenalty`
-    says which weights count.
+    Tibshirani, "Regression shrinkage and selection via the lasso", 1996. For few weights that matter.
+    `ParameterPenalty` says which weights count.
 
     Range :math:`[0, \infty)`, and no reference.
 
+    Traps: the gradient at 0 is 0; a gradient method steps across 0 rather than onto it, so threshold the weights for
+    exact zeros. The Hessian is 0. It is a sum and grows with the model: give it a small weight.
+
     Args:
-        include: patterns of the parameters that count, whatever their dimensions; None for the default.
+        include: patterns of the parameters that count; None for all of two or more dimensions.
         exclude: patterns of parameters that do not.
 
     >>> import torch
@@ -104,15 +106,17 @@ class L1(ParameterPenalty):
 class L2(ParameterPenalty):
     r"""Ridge, :math:`\frac12 \sum_i w_i^2`: pulls every weight towards 0 in proportion to it.
 
-    With SGD a term of weight :math:`\lambda` does what the optimizer's ``weight_decay=`` :math:`\lambda` does; hence
-    the 1/2. With Adam it does not: AdamW decays the weights themselves, past the adaptive step sizes, and usually
-    trains better (Loshchilov and Hutter, "Decoupled weight decay regularization", 2019). As a term its size can be
-    seen, scheduled and confined to some layers. `ParameterPenalty` says which weights count.
+    For weight decay that can be seen, scheduled and confined to some layers. With SGD a term of weight :math:`\lambda`
+    does what the optimizer's ``weight_decay=`` :math:`\lambda` does; hence the 1/2. `ParameterPenalty` says which
+    weights count.
 
     Range :math:`[0, \infty)`, and no reference.
 
+    Trap: with Adam it is no weight decay. AdamW decays the weights themselves, past the adaptive step sizes, and
+    usually trains better (Loshchilov and Hutter, "Decoupled weight decay regularization", 2019).
+
     Args:
-        include: patterns of the parameters that count, whatever their dimensions; None for the default.
+        include: patterns of the parameters that count; None for all of two or more dimensions.
         exclude: patterns of parameters that do not.
 
     >>> import torch
@@ -132,15 +136,17 @@ class L2(ParameterPenalty):
 class ElasticNet(ParameterPenalty):
     r"""A mixture of `L1` and `L2`, :math:`\sum_i \rho |w_i| + \frac{1 - \rho}{2} w_i^2`.
 
-    Zou and Hastie, "Regularization and variable selection via the elastic net", 2005, in scikit-learn's convention: of
-    weights that do the same, lasso keeps one, and the mixture shares among them. `ParameterPenalty` says which weights
-    count.
+    Zou and Hastie, "Regularization and variable selection via the elastic net", 2005, in scikit-learn's convention. For
+    weights that do the same: lasso keeps one of them, and the mixture shares among them. `ParameterPenalty` says which
+    weights count.
 
     Range :math:`[0, \infty)`, and no reference.
 
+    Trap: as with `L1`, weights come near 0 and not onto it.
+
     Args:
         l1_ratio: :math:`\rho`, in [0, 1]; 0 is `L2`, 1 is `L1`.
-        include: patterns of the parameters that count, whatever their dimensions; None for the default.
+        include: patterns of the parameters that count; None for all of two or more dimensions.
         exclude: patterns of parameters that do not.
 
     Raises:

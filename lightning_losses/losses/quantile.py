@@ -16,13 +16,16 @@ from lightning_losses.reduction import Parts
 class Quantile(ElementwiseLoss):
     r"""Pinball loss, the mean of :math:`\tau \max(y - x, 0) + (1 - \tau) \max(x - y, 0)`.
 
-    Koenker and Bassett, "Regression quantiles", 1978. The prediction that minimises it is the :math:`\tau`-quantile of
-    what may be true given the input; several of them make intervals. Half the absolute error for :math:`\tau = 1/2`.
-    Range :math:`[0, \infty)`; reference: what the empirical quantiles of each batch's targets score.
+    Koenker and Bassett, "Regression quantiles", 1978. For intervals without an assumption on the noise: the prediction
+    that minimises it is the :math:`\tau`-quantile of what may be true given the input, and several of them make
+    intervals. Half the absolute error for :math:`\tau = 1/2`. Range :math:`[0, \infty)`; reference: what the empirical
+    quantiles of each batch's targets score.
 
     One number `quantiles` takes an input of the shape of the target. A sequence of Q numbers takes an input [N, Q, *]
-    against a target [N, *], and an element's value is the mean over the Q quantiles. Nothing keeps those in order: see
-    `QuantileCrossing`. The gradient is 0 where a residual is 0, and the Hessian 0 everywhere.
+    against a target [N, *], and an element's value is the mean over the Q quantiles.
+
+    Traps: nothing keeps several quantiles in order: see `QuantileCrossing`. The gradient is 0 where a residual is 0,
+    and the Hessian 0 everywhere.
 
     Args:
         quantiles: :math:`\tau` in (0, 1), or an increasing sequence of them.
@@ -72,11 +75,11 @@ class Quantile(ElementwiseLoss):
 class QuantileCrossing(UnaryLoss):
     r"""A penalty for predicted quantiles in the wrong order, the mean of :math:`\sum_q \max(x_q - x_{q+1}, 0)`.
 
-    Input [N, Q, *] in increasing order of the quantiles; beside `Quantile`, in its unit. A model that puts the 0.9
-    quantile below the 0.5 one pays the distance between the two. Range :math:`[0, \infty)`, 0 as soon as the order is
-    right; there is no reference, since a constant has no crossing either.
+    For several quantiles of one model, beside `Quantile` and in its unit: input [N, Q, *] in increasing order of the
+    quantiles. A model that puts the 0.9 quantile below the 0.5 one pays the distance between the two. Range
+    :math:`[0, \infty)`, and no reference: a constant has no crossing either.
 
-    It lowers the number of crossings and does not forbid them: sort the predictions where they must not cross.
+    Trap: it lowers the number of crossings and does not forbid them: sort the predictions where they must not cross.
 
     Args:
         reduction: ``"mean"``, ``"sum"`` or ``"none"`` (values [N, *]).

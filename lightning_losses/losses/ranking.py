@@ -46,9 +46,11 @@ class RankingLoss(Loss):
 class PairwiseLogistic(RankingLoss):
     r"""Pairwise logistic loss, :math:`\log(1 + e^{-(s_i - s_j)})` for each pair of items with :math:`r_i > r_j`.
 
-    Scores [Q, n] against relevances [Q, n], a query a row, padded where the mask [Q, n] is False. Burges et al.,
-    "Learning to rank using gradient descent" (RankNet), 2005. The mean is over all pairs of the batch: a query with
-    many items has more to say. Needs Q x n x n numbers.
+    For any grades of relevance, of which only the order counts. Scores [Q, n] against relevances [Q, n], a query a row,
+    padded where the mask [Q, n] is False. Burges et al., "Learning to rank using gradient descent" (RankNet), 2005.
+
+    Traps: the mean is over all pairs of the batch, so a query with many items has more to say. It needs Q x n x n
+    numbers.
 
     Range :math:`[0, \infty)`; reference: what equal scores cost, :math:`\log 2`.
 
@@ -75,14 +77,16 @@ class PairwiseLogistic(RankingLoss):
 class LambdaRank(RankingLoss):
     r"""LambdaRank: the pairwise logistic loss, each pair weighted by how much NDCG would change if the two swapped.
 
-    :math:`\sum_{r_i > r_j} |\Delta \text{NDCG}_{ij}| \log(1 + e^{-(s_i - s_j)})`, so that order counts the more the
-    further up it is. Scores [Q, n] against relevances [Q, n] of at least 0, a query a row, padded where the mask [Q, n]
-    is False. Burges, "From RankNet to LambdaRank to LambdaMART: an overview", 2010; as a loss, Wang et al., "The
-    LambdaLoss framework", 2018. Gains are :math:`2^r - 1`. The weights have no gradient, and the value jumps
-    where two items swap places. The mean is over queries in which relevances differ.
+    :math:`\sum_{r_i > r_j} |\Delta \text{NDCG}_{ij}| \log(1 + e^{-(s_i - s_j)})`. For the top of a list, as NDCG scores
+    it: order counts the more the further up it is. Scores [Q, n] against relevances [Q, n] of at least 0, a query a
+    row, padded where the mask [Q, n] is False. Burges, "From RankNet to LambdaRank to LambdaMART: an overview", 2010;
+    as a loss, Wang et al., "The LambdaLoss framework", 2018. Gains are :math:`2^r - 1`. The mean is over queries in
+    which relevances differ.
 
     Range :math:`[0, \infty)`; reference: what equal scores cost, :math:`\log 2` times the sum of their weights, which
     depends on the relevances seen.
+
+    Trap: the weights have no gradient, and the value jumps where two items swap places.
 
     Differs from others: items with equal scores are taken to be in any order with the same chance, so that the loss
     does not depend on the order in which they are given. With the given order, data sorted by relevance would
@@ -121,13 +125,16 @@ class LambdaRank(RankingLoss):
 class ListNet(RankingLoss):
     r"""ListNet, the cross-entropy :math:`-\sum_i q_i \log p_i` of the chances of each item to be the first.
 
-    :math:`p` is the softmax of a query's scores and :math:`q` that of its relevances. Scores [Q, n] against relevances
-    [Q, n], a query a row, padded where the mask [Q, n] is False. Cao et al., "Learning to rank: from pairwise approach
-    to listwise approach", 2007, with their top-one probabilities. It fits the scores themselves, not only their order:
-    relevances of 0 to 4 make q nearly certain, for those of 0 and 1 it stays nearly uniform.
+    For scores that shall follow the relevances, not only their order. :math:`p` is the softmax of a query's scores and
+    :math:`q` that of its relevances. Scores [Q, n] against relevances [Q, n], a query a row, padded where the mask [Q,
+    n] is False. Cao et al., "Learning to rank: from pairwise approach to listwise approach", 2007, with their top-one
+    probabilities.
 
     Range: from the mean entropy of :math:`q` to :math:`\infty`; reference: what equal scores cost, the mean of
     :math:`\log n`.
+
+    Trap: the scale of the relevances matters: those of 0 to 4 make q nearly certain, for those of 0 and 1 it stays
+    nearly uniform.
 
     Args:
         reduction: ``"mean"``, ``"sum"`` or ``"none"`` (values [Q]).
@@ -153,14 +160,14 @@ class ListNet(RankingLoss):
 class ListMLE(RankingLoss):
     r"""ListMLE, minus the log-likelihood of the order of relevance, :math:`\sum_i \log \sum_{j \ge i} e^{s_j} - s_i`.
 
-    The items are in descending order of relevance, and drawn one after the other with the chances that the softmax of
-    the scores gives to those left. Scores [Q, n] against relevances [Q, n], a query a row, padded where the
-    mask [Q, n] is False. Xia et al., "Listwise approach to learning to rank", 2008.
+    For queries of which the whole order is known. The items are in descending order of relevance, and drawn one after
+    the other with the chances that the softmax of the scores gives to those left. Scores [Q, n] against relevances [Q,
+    n], a query a row, padded where the mask [Q, n] is False. Xia et al., "Listwise approach to learning to rank", 2008.
 
     Range :math:`[0, \infty)`; reference: what equal scores cost, the mean of :math:`\log n!`, so long lists count more.
 
-    Of equally relevant items the given order is taken to be the true one: shuffle data that come sorted by anything
-    else, or prefer `PairwiseLogistic` where grades are few.
+    Trap: of equally relevant items the given order is taken to be the true one: shuffle data that come sorted by
+    anything else, or prefer `PairwiseLogistic` where grades are few.
 
     Differs from others: sums of exponentials are taken as logarithms, so that a perfect ranking with
     scores far apart is worth 0, and padded items are in no sum, so that no query depends on the length of the others.

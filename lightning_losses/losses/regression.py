@@ -38,10 +38,12 @@ class ResidualLoss(ElementwiseLoss):
 class MSE(ResidualLoss):
     r"""Mean squared error, :math:`\frac1n \sum_e (x_e - y_e)^2`.
 
-    Sensitive to outliers: one residual of 10 weighs as much as a hundred of 1. Range :math:`[0, \infty)`; reference
-    Var(y), the variance of all targets seen, which their mean would score; so the normalised value is :math:`1 - R^2`.
+    For noise that is about normal: the best prediction is the mean of what may be true. Range :math:`[0, \infty)`;
+    reference Var(y), the variance of all targets seen, which their mean would score; so the normalised value is
+    :math:`1 - R^2`.
 
-    Half-precision inputs are squared in float32 (a float16 residual of 256 would overflow).
+    Trap: outliers rule it, one residual of 10 weighs as much as a hundred of 1. Half-precision inputs are squared in
+    float32 (a float16 residual of 256 would overflow).
 
     Args:
         reduction: ``"mean"``, ``"sum"`` or ``"none"``.
@@ -84,11 +86,11 @@ class MSE(ResidualLoss):
 class MAE(ResidualLoss):
     r"""Mean absolute error, :math:`\frac1n \sum_e |x_e - y_e|`.
 
-    Its best constant is the median: an outlier pulls no harder than any other residual, however far it is. But nor does
-    a small residual pull less: the step size has to shrink for training to settle. Range :math:`[0, \infty)`;
-    reference: what the median of each batch's targets scores.
+    For the median of what may be true: an outlier pulls no harder than any other residual, however far it is. Range
+    :math:`[0, \infty)`; reference: what the median of each batch's targets scores.
 
-    The gradient is 0 where a residual is 0. The Hessian is 0 everywhere: curvature monitors see nothing of this loss.
+    Traps: nor does a small residual pull less, so the step size has to shrink for training to settle. The gradient is 0
+    where a residual is 0. The Hessian is 0 everywhere: curvature monitors see nothing of this loss.
 
     Args:
         reduction: ``"mean"``, ``"sum"`` or ``"none"``.
@@ -109,9 +111,12 @@ class MAE(ResidualLoss):
 class SmoothL1(ResidualLoss):
     r"""Smooth absolute error: :math:`e^2 / 2\beta` where :math:`|e| < \beta`, else :math:`|e| - \beta/2`.
 
-    Girshick, "Fast R-CNN", 2015. An outlier pulls no harder than any other residual beyond :math:`\beta`. Huber's loss
-    with :math:`\delta = \beta` is :math:`\beta` times this one. Range :math:`[0, \infty)`; reference: what the median
-    of each batch's targets scores.
+    For targets with outliers, as corners of boxes: an outlier pulls no harder than any other residual beyond
+    :math:`\beta`. Girshick, "Fast R-CNN", 2015. Range :math:`[0, \infty)`; reference: what the median of each batch's
+    targets scores.
+
+    Trap: `Huber` with :math:`\delta = \beta` is :math:`\beta` times this one. Here :math:`\beta` sets the slope near 0,
+    and far out it is 1.
 
     Args:
         beta: where the parabola turns into a line, at least 0. At 0 it is the mean absolute error, whose Hessian is 0:

@@ -10,11 +10,13 @@ from lightning_losses.losses.regression import ResidualLoss
 class Huber(ResidualLoss):
     r"""Huber loss: :math:`e^2 / 2` where :math:`|e| < \delta`, else :math:`\delta (|e| - \delta/2)`.
 
-    Huber, "Robust estimation of a location parameter", 1964. Half the squared error for residuals of the size of the
-    noise, which a good :math:`\delta` is somewhat larger than (1.345 standard deviations for Gaussian noise); beyond
-    it an outlier pulls with :math:`\delta` and no harder. :math:`\delta` times `SmoothL1` with
-    :math:`\beta = \delta`: the slope far out is :math:`\delta` here and 1 there. Range :math:`[0, \infty)`; reference:
-    what the median of each batch's targets scores.
+    Huber, "Robust estimation of a location parameter", 1964. For normal noise with outliers: half the squared error for
+    residuals of the size of the noise, which a good :math:`\delta` is somewhat larger than (1.345 standard deviations
+    for Gaussian noise); beyond it an outlier pulls with :math:`\delta` and no harder. Range :math:`[0, \infty)`;
+    reference: what the median of each batch's targets scores.
+
+    Trap: it is :math:`\delta` times `SmoothL1` with :math:`\beta = \delta`: the slope far out is :math:`\delta` here
+    and 1 there.
 
     Args:
         delta: where the parabola turns into a line, above 0, in the unit of the target.
@@ -40,9 +42,10 @@ class Huber(ResidualLoss):
 class LogCosh(ResidualLoss):
     r"""The mean of :math:`\log\cosh(x_e - y_e)`: about :math:`e^2/2` near 0 and :math:`|e| - \log 2` far out.
 
-    Like `Huber` with :math:`\delta = 1`, and with all its derivatives everywhere, for methods that use the second one.
-    It has no hyperparameter: give it targets whose noise is of the order of 1. Range :math:`[0, \infty)`; reference:
-    what the median of each batch's targets scores.
+    For methods that use second derivatives: like `Huber` with :math:`\delta = 1`, and with all its derivatives
+    everywhere. Range :math:`[0, \infty)`; reference: what the median of each batch's targets scores.
+
+    Trap: it has no hyperparameter, so give it targets whose noise is of the order of 1.
 
     Differs from others: :math:`\log((\exp e + \exp(-e))/2)` overflows at a residual of 89 (in float16 of 12), and
     :math:`|e| + \log(1 + \exp(-2|e|)) - \log 2` is 0 in float32 for residuals below 0.0002; here it is exact to

@@ -66,11 +66,13 @@ class RobustLoss(Loss):
 class TRADES(RobustLoss):
     r"""Right on clean inputs and steady under attack, :math:`-\log p_y + \beta\, \mathrm{KL}(p \Vert q)`.
 
-    :math:`p` is what the clean input is taken for and :math:`q` the attacked one. Zhang et al., "Theoretically
-    principled trade-off between robustness and accuracy", 2019; there :math:`\beta` is :math:`1/\lambda`. A larger one
-    buys robustness with accuracy. Range :math:`[0, \infty)`; reference :math:`\log C`, what equal logits score.
+    For networks that have to withstand small changes of their input. :math:`p` is what the clean input is taken for and
+    :math:`q` the attacked one, both of logits [N, C, *] against labels [N, *]. Zhang et al., "Theoretically principled
+    trade-off between robustness and accuracy", 2019; there :math:`\beta` is :math:`1/\lambda`. A larger one buys
+    robustness with accuracy. Range :math:`[0, \infty)`; reference :math:`\log C`, what equal logits score.
 
-    Gradients go through both logits. They are finite also where a probability is 0, which made the published code NaN.
+    Trap: gradients go through both logits; with the clean ones detached it is another loss. They are finite also where
+    a probability is 0, which made the published code NaN.
 
     Args:
         beta: :math:`\beta`, at least 0.
@@ -103,11 +105,12 @@ class MART(RobustLoss):
 
     .. math:: -\log q_y - \log(1 - \max_{c \ne y} q_c) + \beta (1 - p_y)\, \mathrm{KL}(p \Vert q)
 
-    :math:`p` is what the clean input is taken for and :math:`q` the attacked one. Wang et al., "Improving adversarial
-    robustness requires revisiting misclassified examples", 2020; there :math:`\beta` is :math:`\lambda`. Range
-    :math:`[0, \infty)`; reference :math:`\log \frac{C^2}{C - 1}`, what equal logits score.
+    For the purpose of `TRADES`, with more weight on what the network reads wrongly. :math:`p` is what the clean input
+    is taken for and :math:`q` the attacked one, both of logits [N, C, *] against labels [N, *]. Wang et al., "Improving
+    adversarial robustness requires revisiting misclassified examples", 2020; there :math:`\beta` is :math:`\lambda`.
+    Range :math:`[0, \infty)`; reference :math:`\log \frac{C^2}{C - 1}`, what equal logits score.
 
-    Where two wrong classes are the strongest, the gradient is that of one of them.
+    Trap: where two wrong classes are the strongest, the gradient is that of one of them.
 
     Args:
         beta: :math:`\beta`, at least 0.

@@ -23,18 +23,20 @@ SHAPES: dict[str, tuple[Callable[[Tensor], Tensor], float, float]] = {
 class Rounding(UnaryLoss):
     r"""How far weights are from the grid they will be rounded to, with :math:`f = w/s - \operatorname{round}(w/s)`.
 
-    A regulariser of quantisation-aware training: weights that it has drawn to the grid lose nothing by rounding. Raise
-    its weight late, or the weights freeze where they started. Ranges and references, those of weights spread evenly
-    over the steps of the grid:
+    For quantisation-aware training: weights that it has drawn to the grid lose nothing by rounding.
+
+    Range [0, 1/2], [0, 1/4] or [0, 1]; reference 1/4, 1/12 or 1/2, what weights spread evenly over the steps of the
+    grid score:
 
     - ``"absolute"``: the mean of :math:`|f|`, in [0, 1/2]; reference 1/4. The same pull however near the grid.
     - ``"square"``: the mean of :math:`f^2`, in [0, 1/4]; reference 1/12. Its pull ends on the grid.
     - ``"sine"``: the mean of :math:`\sin^2(\pi f)`, in [0, 1]; reference 1/2. Its pull ends on the grid and halfway
       between two points of it, and it is smooth there.
 
-    Halfway between two points ``"absolute"`` and ``"square"`` have a kink, and the gradient is that of one side; at 0
-    the gradient of ``"absolute"`` is 0. The scale gets no gradient. For one scale per channel divide by it first:
-    ``Rounding()(weight / scales)``. From :math:`2^{23}` steps on, float32 has no digits left for :math:`f`: it is 0.
+    Traps: raise its weight late, or the weights freeze where they started. Halfway between two points ``"absolute"``
+    and ``"square"`` have a kink, and the gradient is that of one side; at 0 the gradient of ``"absolute"`` is 0. The
+    scale gets no gradient. With one scale per channel divide by it first: ``Rounding()(weight / scales)``. From
+    :math:`2^{23}` steps on, float32 has no digits left for :math:`f`: it is 0.
 
     Differs from others: the mean over weights, not the sum, so that it does not grow with the size of the model.
 
@@ -65,12 +67,14 @@ class Rounding(UnaryLoss):
 class RoundingDecision(UnaryLoss):
     r"""AdaRound's penalty of undecided roundings, the mean of :math:`1 - |2h - 1|^\beta`.
 
-    Nagel et al., "Up or down? Adaptive rounding for post-training quantization", 2020. Each weight is rounded to
-    :math:`s(\lfloor w/s \rfloor + h)` with a learned :math:`h` in [0, 1], which in the end has to be 0 or 1. A large
-    :math:`\beta` leaves what is undecided alone; the paper goes from 20 down to 2 during training: set the attribute
-    `beta`. Range [0, 1]; reference :math:`\beta/(\beta + 1)`, that of an :math:`h` spread evenly.
+    Nagel et al., "Up or down? Adaptive rounding for post-training quantization", 2020. For weights that are quantised
+    after training: each is rounded to :math:`s(\lfloor w/s \rfloor + h)` with a learned :math:`h` in [0, 1], which in
+    the end has to be 0 or 1. A large :math:`\beta` leaves what is undecided alone; the paper goes from 20 down to 2
+    during training: set the attribute `beta`. Range [0, 1]; reference :math:`\beta/(\beta + 1)`, that of an :math:`h`
+    spread evenly.
 
-    The gradient is 0 at :math:`h = 1/2`: the penalty decides nothing by itself. Its other losses must move :math:`h`.
+    Trap: the gradient is 0 at :math:`h = 1/2`: the penalty decides nothing by itself. Its other losses must move
+    :math:`h`.
 
     Differs from others: the mean over weights, not the sum.
 

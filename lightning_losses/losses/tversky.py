@@ -13,11 +13,12 @@ class Tversky(OverlapLoss):
     r"""Tversky loss, the mean over classes of :math:`1 - \frac{I_c + s}{I_c + \alpha F^+_c + \beta F^-_c + s}`.
 
     :math:`F^+_c = P_c - I_c` are the pixels taken for class c that are not of it, :math:`F^-_c = T_c - I_c` those of it
-    that were missed; the sums :math:`I_c, P_c, T_c` are those of `Dice`. :math:`\beta > \alpha` trades precision for
-    recall, as for lesions that must not be overlooked. With :math:`\alpha = \beta = 1/2` it is `Dice` with twice the
-    smoothing. Salehi et al., "Tversky loss function for image segmentation", 2017.
+    that were missed; the sums :math:`I_c, P_c, T_c` are those of `Dice`. For structures that must not be overlooked, as
+    lesions: :math:`\beta > \alpha` trades precision for recall. Logits [N, C, *] against labels [N, *]. With
+    :math:`\alpha = \beta = 1/2` it is `Dice` with twice the smoothing. Salehi et al., "Tversky loss function for image
+    segmentation", 2017.
 
-    Range [0, 1]; reference: what equal logits score. It is 1 - 1/C if the classes are balanced and
+    Range [0, 1]; reference: what equal logits score, 1 - 1/C if the classes are balanced and
     :math:`\alpha + \beta = 1`.
 
     Trap: Abraham and Khan swap the names of :math:`\alpha` and :math:`\beta`.
@@ -77,9 +78,10 @@ class Tversky(OverlapLoss):
 class FocalTversky(Tversky):
     r"""Focal Tversky loss, the mean over classes of :math:`d_c^{1/\gamma}`, where :math:`d_c` is that of `Tversky`.
 
-    With :math:`\gamma > 1` a class that is nearly right keeps a large gradient. Abraham and Khan, "A novel focal
-    Tversky loss function with improved attention U-Net for lesion segmentation", 2019, who try :math:`\gamma` between
-    1 and 3 and keep 4/3. Elsewhere :math:`1/\gamma` may be called gamma, or the power be taken of the mean.
+    For small structures that stay behind the large ones: with :math:`\gamma > 1` a class that is nearly right keeps a
+    large gradient. Logits [N, C, *] against labels [N, *]. Abraham and Khan, "A novel focal Tversky loss function with
+    improved attention U-Net for lesion segmentation", 2019, who try :math:`\gamma` between 1 and 3 and keep 4/3.
+    Elsewhere :math:`1/\gamma` may be called gamma, or the power be taken of the mean.
 
     Range [0, 1]; reference: what equal logits score, :math:`(1 - 1/C)^{1/\gamma}` if the classes are balanced and
     :math:`\alpha + \beta = 1`.
