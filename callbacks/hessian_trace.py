@@ -162,12 +162,22 @@ class HessianTraceMonitor(Callback):
         self._followed = [Followed(probe, schedule) for probe, schedule in zip(probes, self._schedules, strict=False)]
         for followed, state in zip(self._followed, self._restored, strict=False):
             followed.load_state_dict(state)
-        if not self._restored:
-            self._begin(trainer)
-        self._restored = []
         self._last = None
         with torch.compiler.set_stance("force_eager"):  # what a first call imports belongs to the set-up
             pass
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Say what the training is too short for; one that goes on has its schedules already."""
+        batches = trainer.estimated_stepping_batches * trainer.accumulate_grad_batches
+        for followed in [] if self._restored else self._followed:
+            if not followed.schedule.begin(batches):
+                share, cost = followed.schedule.budget.share, followed.probe.cost
+                rank_zero_info(
+                    f"HessianTraceMonitor does not look at {followed.probe.names[0]}: a look costs the time of some "
+                    f"{cost:g} steps, which {share:.1%} of {batches:g} batches do not pay for. To look, raise `budget` "
+                    "or set `every_n_steps`."
+                )
+        self._restored = []
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Look at the batch where it is due."""
@@ -211,18 +221,6 @@ class HessianTraceMonitor(Callback):
     def latest(self) -> dict[str, tuple[float, float]]:
         """What the last looks have found, each at one batch: values and standard errors (NaN where none is known)."""
         return {name: found for followed in self._followed for name, found in followed.latest.items()}
-
-    def _begin(self, trainer: Trainer) -> None:
-        """Say what a training is too short for."""
-        batches = trainer.estimated_stepping_batches * trainer.accumulate_grad_batches
-        for followed in self._followed:
-            if not followed.schedule.begin(batches):
-                share, cost = followed.schedule.budget.share, followed.probe.cost
-                rank_zero_info(
-                    f"HessianTraceMonitor does not look at {followed.probe.names[0]}: a look costs the time of some "
-                    f"{cost:g} steps, which {share:.1%} of {batches:g} batches do not pay for. To look, raise `budget` "
-                    "or set `every_n_steps`."
-                )
 
     def _stepped(self, seconds: float) -> None:
         for schedule in self._schedules:
