@@ -118,6 +118,7 @@ class HessianTraceMonitor(Callback):
         self._followed: list[Followed] = []
         self._restored: list[dict[str, Any]] = []
         self._last: Mark | None = None
+        self._has_news = False
 
     @property
     def state_key(self) -> str:
@@ -189,13 +190,15 @@ class HessianTraceMonitor(Callback):
                 seed = hash((trainer.global_step, batch_idx, trainer.global_rank)) % 2**31
                 generator = torch.Generator(pl_module.device).manual_seed(seed)
                 followed.look(replay, generator, self._clock, trainer.global_step)
+                self._has_news = True
         self._last = self._clock.mark()
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Log where the estimates stand, in the steps that the Trainer logs."""
-        if is_due(trainer, None):
+        """Log, where the Trainer logs next after a look, where the estimates stand; logging takes time as well."""
+        if self._has_news and is_due(trainer, None):
+            self._has_news = False
             start = self._clock.mark()
             self._log(pl_module, trainer.global_step)
             self._clock.tell(start, self._clock.mark(), self._schedules[0].measured)
