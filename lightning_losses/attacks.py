@@ -5,8 +5,7 @@ no gradient in the parameters, no update of running statistics, no draw from a r
 """
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from lightning_losses.balls import BALLS
 from lightning_losses.checks import check_choice, check_number, is_readable, message
+from lightning_losses.modes import evaluating
 from lightning_losses.numerics import at_least_float32
 
 Box = tuple[float, float] | None
@@ -110,7 +110,7 @@ def pgd(
     check_choice("norm", norm, BALLS)
     limits = bounds or (-math.inf, math.inf)
     _check_input(input, limits)
-    with _evaluating(model, loss), torch.inference_mode(False), torch.enable_grad():
+    with evaluating(model, loss), torch.inference_mode(False), torch.enable_grad():
         target = target.clone()  # like the input, it may have come from inference mode, and autograd saves it
         ball = BALLS[norm](at_least_float32(input.detach().clone()), epsilon)
         point = ball.draw(generator).clamp(*limits) if random_start else ball.centre
@@ -137,16 +137,3 @@ def _check_input(input: Tensor, limits: tuple[float, float]) -> None:
         if not limits[0] <= least <= greatest <= limits[1]:  # a NaN is nowhere
             rule = f"inside of `bounds`, {limits[0]:g}..{limits[1]:g}"
             raise ValueError(message("input", rule, f"{least:g}..{greatest:g}"))
-
-
-@contextmanager
-def _evaluating(*parts: object) -> Iterator[None]:
-    """Modules in evaluation mode; afterwards each is in the mode it was in."""
-    modes = [(module, module.training) for part in parts if isinstance(part, nn.Module) for module in part.modules()]
-    try:
-        for module, _ in modes:
-            module.training = False
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training

@@ -16,6 +16,11 @@ def world_size() -> int:
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
+def rank() -> int:
+    """This process's number in the default process group, 0 without one."""
+    return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
+
+
 def sum_over_ranks(tensor: Tensor) -> Tensor:
     """The sum of `tensor` over all ranks, detached; a new tensor even in one process."""
     total = tensor.detach().clone()

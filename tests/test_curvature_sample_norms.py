@@ -79,6 +79,7 @@ def test_it_is_the_norm_of_a_batch_of_one(name: str) -> None:
         nn.Embedding(4, 3, max_norm=1.0),
         nn.Bilinear(2, 2, 2),
         nn.ConvTranspose2d(2, 2, 2),
+        nn.utils.spectral_norm(nn.Linear(2, 2)),
     ],
     ids=lambda layer: type(layer).__name__,
 )

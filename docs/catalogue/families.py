@@ -114,7 +114,8 @@ FAMILIES = (
     Family(
         "Weights of a model",
         "`L2` for small weights, `L1` for few, `ElasticNet` between them; with Adam prefer AdamW's weight decay to "
-        "`L2`. `Rounding` and `RoundingDecision` prepare weights for quantisation.",
-        ("L1", "L2", "ElasticNet", "Rounding", "RoundingDecision"),
+        "`L2`. `EWC` for weights that earlier tasks need. `Rounding` and `RoundingDecision` prepare weights for "
+        "quantisation.",
+        ("L1", "L2", "ElasticNet", "EWC", "Rounding", "RoundingDecision"),
     ),
 )

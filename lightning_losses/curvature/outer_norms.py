@@ -72,7 +72,7 @@ def correlation_norms(a: Tensor, g: Tensor, kernel: Kernel) -> Tensor:
     >>> correlation_norms(torch.ones(1, 1, 3), torch.ones(1, 1, 2), Kernel((2,), (1,), (1,)))
     tensor([8.])
     """
-    a, kernel = _without_gaps(a, g, kernel)
+    a, kernel = without_gaps(a, g, kernel)
     points, positions = math.prod(a.shape[2:]), math.prod(g.shape[2:])
     by_pairs = points**2 * a.shape[1] + positions**2 * (g.shape[1] + sum(kernel.size) * PASS)
     if by_pairs < math.prod(kernel.size) * positions * a.shape[1] * g.shape[1]:
@@ -85,7 +85,7 @@ def _in_chunks(norms: Callable[[Tensor, Tensor], Tensor], a: Tensor, g: Tensor, 
     return torch.cat([norms(x, y) for x, y in zip(torch.split(a, size), torch.split(g, size), strict=True)])
 
 
-def _without_gaps(a: Tensor, g: Tensor, kernel: Kernel) -> tuple[Tensor, Kernel]:
+def without_gaps(a: Tensor, g: Tensor, kernel: Kernel) -> tuple[Tensor, Kernel]:
     """Leaves out what a kernel of one place steps over and what no position reaches."""
     strides = list(kernel.stride)
     for i, (positions, size, stride, dilation) in enumerate(zip(g.shape[2:], *kernel, strict=True)):
@@ -110,10 +110,10 @@ def _by_pairs(a: Tensor, g: Tensor, kernel: Kernel) -> Tensor:
 
 def _by_places(a: Tensor, g: Tensor, kernel: Kernel) -> Tensor:
     """The gradient at one place of the kernel after another."""
-    return reduce(operator.add, ((y @ x.mT).square().sum((1, 2)) for x, y in _met(a, g, kernel)))
+    return reduce(operator.add, ((y @ x.mT).square().sum((1, 2)) for x, y in met(a, g, kernel)))
 
 
-def _met(a: Tensor, g: Tensor, kernel: Kernel) -> Iterator[tuple[Tensor, Tensor]]:
+def met(a: Tensor, g: Tensor, kernel: Kernel) -> Iterator[tuple[Tensor, Tensor]]:
     """What each place of the kernel meets, [N, I, T], and the gradients there, [N, O, T].
 
     At stride 1 these are stretches of the flattened input from different starts: nothing is copied. Where a stretch

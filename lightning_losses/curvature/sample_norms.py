@@ -2,11 +2,10 @@
 
 from collections.abc import Callable
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lightning_losses.curvature.outer_norms import Kernel, correlation_norms, outer_norms
+from lightning_losses.curvature.sample_gradients import SMALL, by_group, embedding_gradients, small_gradients
 from lightning_losses.numerics import at_least_float32
 
 Norms = dict[str, Tensor]
@@ -28,11 +27,12 @@ def sample_norms(layer: nn.Module, input: Tensor, gradient: Tensor) -> Norms:
     Returns:
         For each of its parameters [rows], in float32 or wider.
 
+    >>> import torch
     >>> layer, x, g = nn.Linear(2, 1), torch.tensor([[3.0, 4.0]]), torch.tensor([[2.0]])
     >>> sample_norms(layer, x, g)
     {'weight': tensor([100.]), 'bias': tensor([4.])}
     """
-    norms = _FORMULAS[_class_of(layer)](layer, at_least_float32(input), at_least_float32(gradient))
+    norms = _FORMULAS[class_of(layer)](layer, at_least_float32(input), at_least_float32(gradient))
     return {name: values for name, values in norms.items() if layer._parameters[name] is not None}
 
 
@@ -40,7 +40,7 @@ def has_formula(layer: nn.Module) -> bool:
     """Whether a formula is known for a layer of this class, set up as it is."""
     if isinstance(layer, nn.Embedding) and (layer.max_norm or layer.scale_grad_by_freq or layer.sparse):
         return False
-    return _class_of(layer) in _FORMULAS
+    return class_of(layer) in _FORMULAS and layer._parameters.keys() <= {"weight", "bias"}
 
 
 def has_sample_norms(layer: nn.Module) -> bool:
@@ -48,7 +48,7 @@ def has_sample_norms(layer: nn.Module) -> bool:
     return has_formula(layer) and not (isinstance(layer, nn.modules.batchnorm._BatchNorm) and layer.training)
 
 
-def _class_of(layer: nn.Module) -> type[nn.Module]:
+def class_of(layer: nn.Module) -> type[nn.Module]:
     """Its class; fully_shard makes it an instance of (FSDPModule, the class)."""
     found: type[nn.Module] = type(layer)
     return found.__mro__[2] if found.__mro__[1].__name__ == "FSDPModule" else found
@@ -61,11 +61,8 @@ def _linear(layer: nn.Module, a: Tensor, g: Tensor) -> Norms:
 
 def _convolution(layer: nn.Module, a: Tensor, g: Tensor) -> Norms:
     assert isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Conv3d)
-    padding = layer._reversed_padding_repeated_twice
-    if any(padding):
-        a = F.pad(a, padding, mode="constant" if layer.padding_mode == "zeros" else layer.padding_mode)
     rows, kernel = len(a), Kernel(layer.kernel_size, layer.stride, layer.dilation)
-    a, g = (tensor.reshape(rows * layer.groups, -1, *tensor.shape[2:]) for tensor in (a, g))
+    a, g = by_group(layer, a, g)
     norms = {"weight": correlation_norms(a, g, kernel)} | _shift(layer, g.flatten(2), 2)
     return {name: values.view(rows, -1).sum(1) for name, values in norms.items()}
 
@@ -75,53 +72,15 @@ def _shift(layer: nn.Module, g: Tensor, axis: int) -> Norms:
     return {} if layer._parameters["bias"] is None else {"bias": g.sum(axis).square().sum(1)}
 
 
-def _batch_norm(layer: nn.Module, a: Tensor, g: Tensor) -> Norms:
-    assert isinstance(layer, nn.modules.batchnorm._BatchNorm)
-    assert layer.running_mean is not None
-    assert layer.running_var is not None
-    a, g = (tensor.flatten(2) if tensor.ndim > 2 else tensor.unsqueeze(2) for tensor in (a, g))
-    shift = g.sum(2)
-    scale = ((a * g).sum(2) - layer.running_mean * shift) * (layer.running_var + layer.eps).rsqrt()
-    return {"weight": scale.square().sum(1), "bias": shift.square().sum(1)}
-
-
-def _group_norm(layer: nn.Module, a: Tensor, g: Tensor) -> Norms:
-    assert isinstance(layer, nn.GroupNorm)
-    return _by_channel(F.group_norm(a, layer.num_groups, eps=layer.eps), g)
-
-
-def _by_channel(plain: Tensor, g: Tensor) -> Norms:
-    """A scale and a shift for each index of the second axis."""
-    plain, g = (tensor.flatten(2) if tensor.ndim > 2 else tensor.unsqueeze(2) for tensor in (plain, g))
-    return {"weight": (plain * g).sum(2).square().sum(1), "bias": g.sum(2).square().sum(1)}
-
-
-def _layer_norm(layer: nn.Module, a: Tensor, g: Tensor) -> Norms:
-    assert isinstance(layer, nn.LayerNorm)
-    return _by_feature(F.layer_norm(a, layer.normalized_shape, eps=layer.eps), g, len(layer.normalized_shape))
-
-
-def _rms_norm(layer: nn.Module, a: Tensor, g: Tensor) -> Norms:
-    assert isinstance(layer, nn.RMSNorm)
-    norms = _by_feature(F.rms_norm(a, layer.normalized_shape, eps=layer.eps), g, len(layer.normalized_shape))
-    return {"weight": norms["weight"]}
-
-
-def _by_feature(plain: Tensor, g: Tensor, axes: int) -> Norms:
-    """A scale and a shift for each index of the last axes."""
-    plain, g = (tensor.reshape(len(tensor), -1, tensor.shape[-axes:].numel()) for tensor in (plain, g))
-    return {"weight": (plain * g).sum(1).square().sum(1), "bias": g.sum(1).square().sum(1)}
+def _small(layer: nn.Module, a: Tensor, g: Tensor) -> Norms:
+    """Of parameters that are few enough to form each row's gradient."""
+    return {name: rows.flatten(1).square().sum(1) for name, rows in small_gradients(layer, a, g).items()}
 
 
 def _embedding(layer: nn.Module, ids: Tensor, g: Tensor) -> Norms:
     assert isinstance(layer, nn.Embedding)
-    rows = torch.arange(len(ids), device=ids.device).unsqueeze(1)
-    seen, position = torch.unique(rows * layer.num_embeddings + ids.reshape(len(ids), -1), return_inverse=True)
-    sums = g.new_zeros(len(seen), g.shape[-1]).index_add_(0, position.flatten(), g.reshape(-1, g.shape[-1]))
-    norms = sums.square().sum(1)
-    if layer.padding_idx is not None:
-        norms = norms.masked_fill(seen % layer.num_embeddings == layer.padding_idx, 0.0)
-    return {"weight": g.new_zeros(len(ids)).index_add_(0, seen // layer.num_embeddings, norms)}
+    rows, _, gradients = embedding_gradients(layer, ids, g)
+    return {"weight": g.new_zeros(len(ids)).index_add_(0, rows, gradients.square().sum(1))}
 
 
 _FORMULAS: dict[type[nn.Module], Callable[[nn.Module, Tensor, Tensor], Norms]] = {
@@ -129,12 +88,6 @@ _FORMULAS: dict[type[nn.Module], Callable[[nn.Module, Tensor, Tensor], Norms]] =
     nn.Conv1d: _convolution,
     nn.Conv2d: _convolution,
     nn.Conv3d: _convolution,
-    nn.BatchNorm1d: _batch_norm,
-    nn.BatchNorm2d: _batch_norm,
-    nn.BatchNorm3d: _batch_norm,
-    nn.SyncBatchNorm: _batch_norm,
-    nn.GroupNorm: _group_norm,
-    nn.LayerNorm: _layer_norm,
-    nn.RMSNorm: _rms_norm,
     nn.Embedding: _embedding,
+    **dict.fromkeys(SMALL, _small),
 }

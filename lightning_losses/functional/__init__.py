@@ -5,6 +5,7 @@ from lightning_losses.functional.asymmetric import asymmetric
 from lightning_losses.functional.boundary import boundary_distance
 from lightning_losses.functional.boxes import ciou_loss, cxcywh_to_xyxy, diou_loss, giou_loss, iou_loss
 from lightning_losses.functional.classification import binary_cross_entropy, cross_entropy
+from lightning_losses.functional.consolidation import anchored_square, path_importance, path_integral
 from lightning_losses.functional.contrastive import info_nce, info_nce_range
 from lightning_losses.functional.cost import expected_cost
 from lightning_losses.functional.distillation import distillation
@@ -50,6 +51,7 @@ __all__ = [
     "absolute_error",
     "adaptive_wing",
     "add_angle",
+    "anchored_square",
     "arcface_logits",
     "asymmetric",
     "batch_all_triplet",
@@ -104,6 +106,8 @@ __all__ = [
     "norm_deviation",
     "pairwise_distance",
     "pairwise_logistic",
+    "path_importance",
+    "path_integral",
     "pinball",
     "quantile_crossing",
     "relativistic_discriminator",

@@ -7,6 +7,7 @@ from lightning_losses.losses.berhu import BerHu
 from lightning_losses.losses.boundary import Boundary
 from lightning_losses.losses.boxes import CIoU, DIoU, GIoU, IoU
 from lightning_losses.losses.classification import BCEWithLogits, CrossEntropy
+from lightning_losses.losses.consolidation import EWC
 from lightning_losses.losses.contrastive import InfoNCE
 from lightning_losses.losses.cost import CostSensitive
 from lightning_losses.losses.distillation import Distillation
@@ -47,6 +48,7 @@ from lightning_losses.losses.tversky import FocalTversky, Tversky
 __all__ = [
     "CORAL",
     "CORN",
+    "EWC",
     "L1",
     "L2",
     "MAE",

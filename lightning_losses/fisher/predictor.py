@@ -1,0 +1,53 @@
+"""A network's outputs on some samples as a function of its parameters."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from lightning_losses.checks import message
+from lightning_losses.curvature.estimate import Parameters
+
+Predict = Callable[[Any], Tensor]
+"""From the inputs of a batch to the outputs of a network that it calls."""
+
+
+class Predictor(nn.Module):
+    """Calls a network with other parameters in the place of its own; no graph leads to its own.
+
+    Args:
+        network: what holds the parameters.
+        predict: what calls it; None for the network itself.
+    """
+
+    def __init__(self, network: nn.Module, predict: Predict | None) -> None:
+        super().__init__()
+        self.network = network
+        self.predict = predict
+
+    def at(self, parameters: Parameters, inputs: Any) -> Tensor:
+        """The outputs, [N, ...]; N is the number of samples."""
+        state = {name: buffer.clone() for name, buffer in self.network.named_buffers()}
+        state |= {name: parameter.detach() for name, parameter in self.network.named_parameters()} | dict(parameters)
+        outputs = functional_call(self, {f"network.{name}": tensor for name, tensor in state.items()}, (inputs,))
+        if not isinstance(outputs, Tensor) or outputs.ndim < 2:
+            found = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
+            raise ValueError(message("network", "a module that returns outputs [N, ...] (see `predict`)", found))
+        return outputs
+
+    def forward(self, inputs: Any) -> Tensor:
+        """The outputs with the present parameters."""
+        outputs: Tensor = self.network(inputs) if self.predict is None else self.predict(inputs)
+        return outputs
+
+
+def samples(inputs: Any, chosen: Tensor) -> Any:
+    """Some samples of a batch: rows of a tensor, or of all tensors in a (nested) sequence or mapping."""
+    if isinstance(inputs, Tensor):
+        return inputs[chosen]
+    if isinstance(inputs, Mapping):
+        return {key: samples(value, chosen) for key, value in inputs.items()}
+    if isinstance(inputs, (list, tuple)):
+        return [samples(value, chosen) for value in inputs]
+    return inputs
