@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader
 from lightning_losses.callbacks import HessianTraceMonitor
 from lightning_losses.curvature import GaussNewtonTrace
 
-STEPS, EVERY, TRUTH = 1200, 50, 4096
+STEPS, EVERY, TRUTH = 4000, 100, 4096
 BUDGETS = (0.02, 0.05, 0.1)
 
 
@@ -92,7 +92,7 @@ def main() -> None:
     options = arguments(__doc__ or "", repeats=2)
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
-    source = data(STEPS * 3 // 5 + TRUTH // BATCH)
+    source = data(720 + TRUTH // BATCH)
     small = [(avg_pool2d(x[:, :1], 2), y) for x, y in source.batches]
     held, rest = small[: TRUTH // BATCH], small[TRUTH // BATCH :]
     truth = (torch.cat([x for x, _ in held]), torch.cat([y for _, y in held]))
