@@ -1,17 +1,17 @@
 """Segmentation with a composed, balanced and monitored loss."""
 
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
-from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, OneCycleLR
 
-from lightning_losses import LossModule, parameter_groups
-from lightning_losses.checks import check_choice, check_number, message
+from lightning_losses import LossModule
+from lightning_losses.checks import check_number, message
+from lightning_losses.recipes.optimization import check_length, check_optimization, scheduled_adamw
 
 from .metrics import Overlap
 from .networks import build_network
@@ -65,9 +65,8 @@ class Segmenter(LightningModule):
         self.network = build_network(architecture, in_channels, num_classes, channels)
         self.network.to(memory_format=torch.channels_last)
         self.criterion = LossModule.from_config(criterion)
-        self.lr = check_number("model.lr", lr, above=0)
-        self.weight_decay = check_number("model.weight_decay", weight_decay, at_least=0)
-        self.schedule = check_choice("model.schedule", schedule, ("onecycle", "cosine"))
+        check_optimization(lr, weight_decay, schedule)
+        self.lr, self.weight_decay, self.schedule = lr, weight_decay, schedule
         self.val_overlap = Overlap(num_classes, ignore_index)
         self.test_overlap = Overlap(num_classes, ignore_index)
         self._shown: list[tuple[Tensor, Tensor, Tensor]] = []
@@ -83,20 +82,8 @@ class Segmenter(LightningModule):
         return logits, features
 
     def on_train_start(self) -> None:
-        """Refuse to go on with a learning rate that was scheduled for a training of another length.
-
-        Raises:
-            ValueError: the run was begun with another number of steps.
-        """
-        scheduler, steps = self.lr_schedulers(), int(self.trainer.estimated_stepping_batches)
-        planned = (
-            scheduler.T_max if isinstance(scheduler, CosineAnnealingLR) else cast(OneCycleLR, scheduler).total_steps
-        )
-        if planned != steps:
-            raise ValueError(
-                f"The learning rate of this run is scheduled over {planned} steps, and the trainer now asks for "
-                f"{steps}: keep trainer.max_epochs, or begin a new run in another run_dir."
-            )
+        """Refuse to go on with a learning rate that was scheduled for a training of another length."""
+        check_length(self)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The composed loss; its parts are logged by name."""
@@ -153,12 +140,5 @@ class Segmenter(LightningModule):
                 logger.log_image("test/predictions", [str(path)])
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """AdamW, its learning rate scheduled step by step; what the loss learns does not decay."""
-        optimizer = torch.optim.AdamW(parameter_groups(self, lr=self.lr, weight_decay=self.weight_decay))
-        steps = int(self.trainer.estimated_stepping_batches)
-        scheduler: LRScheduler
-        if self.schedule == "onecycle":
-            scheduler = OneCycleLR(optimizer, max_lr=self.lr, total_steps=steps)
-        else:
-            scheduler = CosineAnnealingLR(optimizer, T_max=steps)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+        """AdamW, its learning rate scheduled step by step."""
+        return scheduled_adamw(self, self.lr, self.weight_decay, self.schedule)

@@ -46,19 +46,26 @@ def draw_scene(rng: np.random.Generator, pool: Tensor, size: int = 64) -> Scene:
         pool: the indices of the handwritten digits to choose from.
         size: side length in pixels.
     """
+    image, covered, digits = draw_digits(rng, pool, size)
+    mask = torch.zeros(size, size, dtype=torch.int64)
+    for pixels, label in zip(covered, digits + 1, strict=True):
+        mask.masked_fill_(pixels, int(label))
+    return image, mask
+
+
+def draw_digits(rng: np.random.Generator, pool: Tensor, size: int = 64) -> tuple[Tensor, Tensor, Tensor]:
+    """As `draw_scene`: (image [3, S, S], the pixels [K, S, S] of each digit, the digits [K]), in the order drawn."""
     ink, digit = handwriting()
     image = _background(rng, size)
     chosen = pool[torch.from_numpy(rng.integers(len(pool), size=rng.integers(2, 7)))]
     alphas = ((_placed(rng, ink[chosen], size) - 0.5) * 4 + 0.5).clamp(0, 1)
-    mask = torch.zeros(size, size, dtype=torch.int64)
-    for alpha, label, color in zip(alphas, digit[chosen] + 1, _colors(rng, len(chosen), 0.55, 1.0), strict=True):
+    for alpha, color in zip(alphas, _colors(rng, len(chosen), 0.55, 1.0), strict=True):
         image.lerp_(color, alpha)
-        mask.masked_fill_(alpha[0] > 0.5, int(label))
     noise = torch.from_numpy(rng.random((3, size, size), dtype=np.float32))
     image.add_(noise, alpha=rng.uniform(0.05, 0.2))
     if rng.random() < 0.5:  # dark ink on light paper
         image = 1 - image
-    return (image.clamp_(0, 1) * 255).to(torch.uint8), mask
+    return (image.clamp_(0, 1) * 255).to(torch.uint8), alphas[:, 0] > 0.5, digit[chosen]
 
 
 def _background(rng: np.random.Generator, size: int) -> Tensor:

@@ -1,0 +1,1 @@
+"""Detection: see README.md beside this file."""

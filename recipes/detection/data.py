@@ -1,0 +1,48 @@
+"""What the data sets of this recipe share: images with boxes, as tensors of one shape, and their loaders."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from lightning_losses.recipes.segmentation.data import SegmentationData
+
+from .assignment import NOTHING
+
+
+class Batch(NamedTuple):
+    """Images with their boxes; a sample is the same without the first dimension.
+
+    Args:
+        image: [N, 3, H, W] of uint8.
+        boxes: (x1, y1, x2, y2) in pixels, [N, M, 4]; an image with fewer than M objects is filled up with zeros.
+        labels: classes, -1 for rows that fill up, [N, M].
+        place: of the image in its data set, [N].
+    """
+
+    image: Tensor
+    boxes: Tensor
+    labels: Tensor
+    place: Tensor
+
+
+class DetectionData(SegmentationData):
+    """Loaders of `Batch`; a subclass makes the data set of a split, and its samples have boxes of one number of rows.
+
+    Args:
+        batch_size: of training, on each device.
+        eval_batch_size: of validation and test.
+        num_workers: processes that prepare batches; 0 for none.
+        seed: of the order of training samples and of augmentation.
+    """
+
+
+def sample(image: Tensor, boxes: Tensor, labels: Tensor, place: int, most: int) -> Batch:
+    """A sample [3, H, W] whose boxes [K, 4] and labels [K] are filled up to `most` rows."""
+    missing = most - len(labels)
+    return Batch(
+        image,
+        torch.cat([boxes.float(), torch.zeros(missing, 4)]),
+        torch.cat([labels.long(), torch.full((missing,), NOTHING)]),
+        torch.tensor(place),
+    )

@@ -1,0 +1,42 @@
+"""The loss of this recipe that no other needs."""
+
+from torch import Tensor
+
+from lightning_losses.distributed import world_size
+from lightning_losses.losses import SigmoidFocal
+from lightning_losses.reduction import Parts
+
+
+class DenseFocal(SigmoidFocal):
+    r"""Focal loss summed over all locations, divided by the number of objects' locations (and one more) of all ranks.
+
+    :math:`\frac{1}{P + 1} \sum_{a, c} \mathrm{focal}(x_{ac}, t_{ac})` with :math:`P = \sum_{a, c} t_{ac}`, as
+    RetinaNet and FCOS divide, but for the one more, with which images without any object teach the background too. A
+    mean over locations would vanish with the size of the image.
+
+    Range :math:`[0, \infty)`; reference: what the share of objects' locations scores as the probability of them all.
+
+    Args:
+        alpha: weight of the objects' locations, in [0, 1].
+        gamma: focusing, at least 0.
+
+    >>> import torch
+    >>> targets = torch.tensor([[1, 0], [0, 0]])
+    >>> DenseFocal(alpha=None, gamma=0.0)(torch.zeros(2, 2), targets)  # 4 log 2 / 2
+    tensor(1.3863)
+    """
+
+    def __init__(self, *, alpha: float | None = 0.25, gamma: float = 2.0) -> None:
+        super().__init__(alpha=alpha, gamma=gamma)
+
+    def elements(self, input: Tensor, target: Tensor) -> Parts:
+        """Focal losses, each counted only where there is an object."""
+        values = super().elements(input, target).values
+        one_more = 1 / max(1, values.numel() * world_size())
+        return Parts(values, target.to(values.dtype) + one_more)
+
+    def uninformed(self, input: Tensor, target: Tensor) -> Tensor:
+        """The log-odds of the share of objects' locations."""
+        positives = target.sum().to(input.dtype)
+        odds = (positives + 1) / (target.numel() - positives + 1)
+        return odds.log().expand_as(input)
