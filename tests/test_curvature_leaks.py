@@ -11,6 +11,7 @@ from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 
 from lightning_losses.curvature import GaussNewtonTrace, HessianOperator, hutchinson_trace, residual_trace
+from lightning_losses.curvature.loss_calls import record_loss_calls
 
 
 class Token:
@@ -45,3 +46,11 @@ def test_graphs_are_freed(name: str) -> None:
     gc.collect()
     assert tokens
     assert all(token() is None for token in tokens)
+
+
+def test_no_hook_on_all_modules_is_left() -> None:
+    """Torch forgets one table when it removes such a hook, and from then on warns of compiled modules."""
+    with record_loss_calls():
+        pass
+    tables = vars(nn.modules.module)
+    assert not any(tables[name] for name in tables if name.startswith("_global_") and "hooks" in name)

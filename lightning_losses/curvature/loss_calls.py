@@ -151,6 +151,7 @@ def record_loss_calls() -> Iterator[LossCalls]:
     finally:
         for hook in hooks:
             hook.remove()
+            nn.modules.module._global_forward_hooks_with_kwargs.pop(hook.id, None)  # torch forgets to
 
 
 class _Recorder(TorchFunctionMode):
