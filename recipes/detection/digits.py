@@ -3,22 +3,19 @@
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 from torchvision.ops import masks_to_boxes
 
-from lightning_losses.checks import check_choice, check_number
-from lightning_losses.recipes.sampling import Draw
-from lightning_losses.recipes.segmentation.scenes import SPLITS, draw_digits, sources
+from lightning_losses.checks import check_number
+from lightning_losses.recipes.segmentation.drawn import DrawnScenes
+from lightning_losses.recipes.segmentation.scenes import draw_digits
 
 from .data import Batch, DetectionData, sample
 
 MOST = 6  # digits in a scene
 
 
-class BoxedScenes(Dataset[Batch]):
-    """Scenes of a split; each is a pure function of (seed, split, epoch, index).
-
-    Asked for a pair (epoch, index) it draws that epoch's scene, asked for an index that of epoch 0.
+class BoxedScenes(DrawnScenes[Batch]):
+    """Scenes of a split and a box around each digit.
 
     >>> scenes = BoxedScenes("train", length=100)
     >>> scene = scenes[3, 17]  # epoch 3, scene 17
@@ -27,18 +24,10 @@ class BoxedScenes(Dataset[Batch]):
     """
 
     def __init__(self, split: str, length: int, size: int = 96, seed: int = 0) -> None:
-        self.split = SPLITS.index(check_choice("split", split, SPLITS))
-        self.length = int(check_number("length", length, at_least=1))
-        self.size = int(check_number("size", size, at_least=32))
-        self.seed = seed
-        self.pool = sources(split, seed)
+        super().__init__(split, length, int(check_number("size", size, at_least=32)), seed)
 
-    def __len__(self) -> int:
-        return self.length
-
-    def __getitem__(self, key: Draw | int) -> Batch:
-        epoch, index = key if isinstance(key, tuple) else (0, key)
-        rng = np.random.default_rng((self.seed, self.split, epoch, index))
+    def draw(self, rng: np.random.Generator, index: int) -> Batch:
+        """A scene."""
         image, covered, digits = draw_digits(rng, self.pool, self.size)
         visible = covered.flatten(1).any(1)
         return sample(image, boxes_around(covered[visible]), digits[visible], index, MOST)

@@ -1,19 +1,16 @@
 """The embedded data: scenes of handwritten digits, drawn as they are asked for."""
 
 import numpy as np
-from torch.utils.data import Dataset
 
-from lightning_losses.checks import check_choice, check_number
-from lightning_losses.recipes.sampling import Draw
+from lightning_losses.checks import check_number
 
 from .data import SegmentationData
-from .scenes import SPLITS, Scene, draw_scene, sources
+from .drawn import DrawnScenes
+from .scenes import Scene, draw_scene
 
 
-class SceneSet(Dataset[Scene]):
-    """Scenes of a split; each is a pure function of (seed, split, epoch, index).
-
-    Asked for a pair (epoch, index) it draws that epoch's scene, asked for an index that of epoch 0.
+class SceneSet(DrawnScenes[Scene]):
+    """Scenes of a split and which class each pixel shows.
 
     >>> scenes = SceneSet("train", length=100)
     >>> image, mask = scenes[3, 17]  # epoch 3, scene 17
@@ -22,18 +19,11 @@ class SceneSet(Dataset[Scene]):
     """
 
     def __init__(self, split: str, length: int, size: int = 64, seed: int = 0) -> None:
-        self.split = SPLITS.index(check_choice("split", split, SPLITS))
-        self.length = int(check_number("length", length, at_least=1))
-        self.size = int(check_number("size", size, at_least=16))
-        self.seed = seed
-        self.pool = sources(split, seed)
+        super().__init__(split, length, int(check_number("size", size, at_least=16)), seed)
 
-    def __len__(self) -> int:
-        return self.length
-
-    def __getitem__(self, key: Draw | int) -> Scene:
-        epoch, index = key if isinstance(key, tuple) else (0, key)
-        return draw_scene(np.random.default_rng((self.seed, self.split, epoch, index)), self.pool, self.size)
+    def draw(self, rng: np.random.Generator, index: int) -> Scene:
+        """A scene."""
+        return draw_scene(rng, self.pool, self.size)
 
 
 class DigitScenes(SegmentationData):
