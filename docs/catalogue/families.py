@@ -37,13 +37,13 @@ FAMILIES = (
         "Classification",
         "Classes that exclude each other: `CrossEntropy`, and nothing else without evidence. Labels that do not: "
         "`BCEWithLogits`. Where nearly all elements are easy negatives, as the anchors of a detector, "
-        "`SigmoidFocal`; as many labels that are mostly absent, `Asymmetric`; as pixels, `SoftmaxFocal`. They give "
-        "up calibrated probabilities. A class that is rare but not easy asks for class weights instead. "
-        "`CostSensitive` if mistakes have known prices. Hinges (`Hinge`, `SquaredHinge`, `MultiMargin`) if only "
-        "the decision counts and never the probability.",
+        "`SigmoidFocal`, or `Varifocal` if the score shall tell how good the box is; as many labels that are mostly "
+        "absent, `Asymmetric`; as pixels, `SoftmaxFocal`. They give up calibrated probabilities. A class that is "
+        "rare but not easy asks for class weights instead. `CostSensitive` if mistakes have known prices. Hinges "
+        "(`Hinge`, `SquaredHinge`, `MultiMargin`) if only the decision counts and never the probability.",
         (
-            *("CrossEntropy", "BCEWithLogits", "SoftmaxFocal", "SigmoidFocal", "Asymmetric", "CostSensitive"),
-            *("Hinge", "SquaredHinge", "MultiMargin"),
+            *("CrossEntropy", "BCEWithLogits", "SoftmaxFocal", "SigmoidFocal", "Varifocal", "Asymmetric"),
+            *("CostSensitive", "Hinge", "SquaredHinge", "MultiMargin"),
         ),
     ),
     Family(

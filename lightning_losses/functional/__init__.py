@@ -46,6 +46,7 @@ from lightning_losses.functional.robustness import mart, trades
 from lightning_losses.functional.rounding import rounding_decision, rounding_error, sine_rounding
 from lightning_losses.functional.segmentation import class_overlap, dice_distance, generalized_dice_distance
 from lightning_losses.functional.tversky import focal_power, tversky_distance
+from lightning_losses.functional.varifocal import varifocal
 
 __all__ = [
     "absolute_error",
@@ -124,6 +125,7 @@ __all__ = [
     "trades",
     "tversky_distance",
     "unit_vectors",
+    "varifocal",
     "wasserstein_discriminator",
     "wasserstein_generator",
     "wing",

@@ -44,6 +44,7 @@ from lightning_losses.losses.robustness import MART, TRADES
 from lightning_losses.losses.rounding import Rounding, RoundingDecision
 from lightning_losses.losses.segmentation import Dice, DiceCE, GeneralizedDice
 from lightning_losses.losses.tversky import FocalTversky, Tversky
+from lightning_losses.losses.varifocal import Varifocal
 
 __all__ = [
     "CORAL",
@@ -117,6 +118,7 @@ __all__ = [
     "Triplet",
     "Tversky",
     "UnaryLoss",
+    "Varifocal",
     "WassersteinDiscriminator",
     "WassersteinGenerator",
     "Wing",

@@ -28,13 +28,15 @@ class Boundary(ElementwiseLoss):
 
     Range signed and known from the data: its lower end is the mean over pixels of :math:`\min_c \phi_c`, where each
     pixel is taken for the class it lies deepest in; reference: the mean of :math:`\phi` over pixels and classes, which
-    equal logits score.
+    equal logits score. With `excess` from 0.
 
     Traps: alone it has a poor minimum where nothing is predicted, and its gradient vanishes where the softmax is sure.
     Add it to `Dice` or `DiceCE` with a weight that grows during training. Of a class that an image does not have,
     :math:`\phi` must be set by hand: 0 leaves it out. Differs from others: the sum over classes, not the mean.
 
     Args:
+        excess: measure from the best prediction, :math:`\sum_c p_c \phi_c - \min_c \phi_c`. No gradient changes, and
+            the loss is never negative, as `GradNorm` asks.
         reduction: ``"mean"``, ``"sum"`` or ``"none"`` (values [N, *]).
 
     Raises:
@@ -47,7 +49,10 @@ class Boundary(ElementwiseLoss):
     tensor(-1.5000)
     """
 
-    lower = -math.inf
+    def __init__(self, *, excess: bool = False, reduction: str = "mean") -> None:
+        super().__init__(reduction=reduction)
+        self.excess = excess
+        self.lower = 0.0 if excess else -math.inf
 
     def elements(self, input: Tensor, target: Tensor) -> Parts:
         """Distances [N, *]."""
@@ -55,7 +60,8 @@ class Boundary(ElementwiseLoss):
             raise TypeError(message("target", "signed distances of a floating dtype", target.dtype))
         check_same_shape("target", target, "input", input)
         check_finite("target", target)
-        return Parts(boundary_distance(input, target))
+        values = boundary_distance(input, target)
+        return Parts(values - target.amin(1) if self.excess else values)
 
     def element_axis(self, target: Tensor) -> int:
         """A pixel has a distance for each class."""

@@ -30,6 +30,7 @@ from cases import (
     rounding,
     segmentation,
     tversky,
+    varifocal,
 )
 from cases.case import Case
 
@@ -49,6 +50,7 @@ CASES: list[Case] = [
     *boxes.CASES,
     *segmentation.CASES,
     *tversky.CASES,
+    *varifocal.CASES,
     *lovasz.CASES,
     *boundary.CASES,
     *gan.CASES,

@@ -1,5 +1,7 @@
 """Distances to boundaries."""
 
+from functools import partial
+
 import numpy as np
 import torch
 
@@ -40,5 +42,13 @@ CASES = [
         lambda phi, w: boundary(even(w), phi, w),
         least,
         dims=(0, -1),
-    )
+    ),
+    Case(
+        "Boundary-excess",
+        partial(Boundary, excess=True),
+        distances,
+        lambda x, phi, w: boundary(x, phi, w) - least(phi, w),
+        lambda phi, w: boundary(even(w), phi, w) - least(phi, w),
+        dims=(0, -1),
+    ),
 ]

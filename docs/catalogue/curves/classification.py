@@ -19,6 +19,7 @@ from lightning_losses.losses import (
     SigmoidFocal,
     SoftmaxFocal,
     SquaredHinge,
+    Varifocal,
 )
 
 CLASSES = 10
@@ -86,6 +87,11 @@ CLASSIFICATION = {
         (-5, 5),
         {f"gamma = {gamma:g}": binary(SigmoidFocal(alpha=None, gamma=gamma)) for gamma in GAMMAS},
         "Without alpha.",
+    ),
+    "Varifocal": Plot(
+        "logit",
+        (-5, 5),
+        {f"quality = {quality:g}": binary(Varifocal(), truth=quality) for quality in (0.0, 0.5, 0.9)},
     ),
     "Asymmetric": Plot(
         "logit", (-5, 5), {"positive": binary(Asymmetric()), "negative": binary(Asymmetric(), truth=0.0)}
