@@ -5,13 +5,15 @@ import itertools
 import pytest
 import torch
 from torch import Tensor
+from torchvision.ops import box_iou
 
 from lightning_losses import LossModule
+from lightning_losses.losses import Varifocal
 from lightning_losses.recipes.detection.assignment import NOTHING, Targets, assign, centerness, distances
 from lightning_losses.recipes.detection.decoding import Decoder
 from lightning_losses.recipes.detection.fcos import FCOS, predicted_boxes
 from lightning_losses.recipes.detection.locations import Locations, locations
-from lightning_losses.recipes.detection.losses import DenseFocal
+from lightning_losses.recipes.detection.losses import DenseFocal, DenseVarifocal
 from lightning_losses.recipes.detection.network import Dense
 
 HEIGHT, WIDTH, CLASSES = 64, 96, 3
@@ -157,7 +159,7 @@ def test_images_without_objects_teach_the_background_alone(most: int) -> None:
     model, criterion = detector(), LossModule.from_config({"terms": TERMS})
     image = torch.rand(2, 3, HEIGHT, WIDTH)
     offered = model.losses(image, torch.zeros(2, most, 4), torch.full((2, most), NOTHING))
-    loss = criterion(**offered)
+    loss = criterion(**{key: value for key, value in offered.items() if key in criterion.inputs})
     loss.backward()
     assert criterion.report.raw["boxes"] == criterion.report.raw["centerness"] == 0
     assert criterion.report.raw["classes"] > 0
@@ -184,3 +186,38 @@ def test_focal_loss_is_divided_by_objects_and_one_more(generator: torch.Generato
         p_true, alpha = (p, 0.25) if t else (1 - p, 0.75)
         total -= alpha * (1 - p_true) ** 2 * torch.tensor(p_true, dtype=torch.float64).log().item()
     assert float(DenseFocal()(logits, targets)) == pytest.approx(total / (int(targets.sum()) + 1), rel=1e-5)
+
+
+def test_varifocal_loss_is_divided_by_objects_and_one_more(generator: torch.Generator) -> None:
+    logits = torch.randn(2, 9, CLASSES, generator=generator)
+    quality = torch.rand(logits.shape, generator=generator) * (torch.rand(logits.shape, generator=generator) < 0.2)
+    total = Varifocal(reduction="sum")(logits, quality)
+    assert float(DenseVarifocal()(logits, quality)) == pytest.approx(float(total) / (int((quality > 0).sum()) + 1))
+
+
+def test_quality_is_the_overlap_at_the_true_class_and_a_constant(generator: torch.Generator) -> None:
+    model = detector()
+    boxes, labels = some_boxes(generator, images=2, most=4)
+    offered = model.losses(torch.rand(2, 3, HEIGHT, WIDTH, generator=generator), boxes, labels)
+    quality, positive = offered["quality"], offered["positive"]
+    assert not quality.requires_grad
+    assert quality[~positive].count_nonzero() == 0
+    assert positive.sum() > 5
+    for image, place in positive.nonzero().tolist():
+        overlap = box_iou(offered["boxes"][image, place, None], offered["true_boxes"][image, place, None])
+        torch.testing.assert_close(quality[image, place], offered["classes"][image, place] * overlap[0, 0].detach())
+
+
+def test_with_varifocal_loss_the_centerness_is_not_asked(generator: torch.Generator) -> None:
+    """It has no term, so it is not trained: a score must not depend on it."""
+    model = detector().eval()
+    model.score = "class"
+    image = torch.rand(1, 3, HEIGHT, WIDTH, generator=generator)
+    (before,) = model.detect(image)
+    with torch.no_grad():
+        model.head.box.bias[4] += 5
+    (after,) = model.detect(image)
+    torch.testing.assert_close(after, before)
+    model.score = "centerness"
+    (asked,) = model.detect(image)
+    assert not torch.equal(asked.scores, after.scores)

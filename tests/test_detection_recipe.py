@@ -72,11 +72,12 @@ def test_stopped_and_resumed_is_bit_equal(uninterrupted, tmp_path: Path, step: i
         ["detection", *SMALL],
         ["detection", *SMALL, "model.criterion.balancer=GradNorm", "model.criterion.terms.centerness=null"],
         ["detection", *SMALL, "model.criterion.terms.boxes.loss=CIoU"],
+        ["detection/varifocal", *SMALL],
         ["detection/bccd", *SMALL, "data.root=somewhere"],
         ["detection/coco", *SMALL, "data.root=somewhere"],
         ["detection/torchvision", "model.architecture=ssdlite320_mobilenet_v3_large", "model.options=null"],
     ],
-    ids=["digits", "digits with two terms", "digits with CIoU", "bccd", "coco", "torchvision"],
+    ids=["digits", "digits with two terms", "digits with CIoU", "varifocal", "bccd", "coco", "torchvision"],
 )
 def test_every_configuration_is_valid(command: list[str], size: str, capsys) -> None:
     assert main(["validate-config", *command, "--size", size]) == 0, capsys.readouterr().err

@@ -6,12 +6,15 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lightning_losses.checks import message
+from lightning_losses.checks import check_choice, message
+from lightning_losses.functional import iou_loss
 
 from .assignment import NOTHING, assign
 from .decoding import Decoder, Detections, boxes_at
 from .locations import Locations, locations
 from .network import Dense, Head, Pyramid
+
+SCORES = ("centerness", "class")
 
 
 class FCOS(nn.Module):
@@ -27,6 +30,8 @@ class FCOS(nn.Module):
         depth: convolutions of each of the head's towers.
         limits: how far the boxes reach that the finest level finds, and those of the next, in pixels.
         decoder: what is taken for an object.
+        score: how sure an object is: ``"centerness"``, the geometric mean of the probabilities of class and centerness,
+            or ``"class"``, that of the class alone, trained by a varifocal loss.
     """
 
     def __init__(
@@ -38,6 +43,7 @@ class FCOS(nn.Module):
         depth: int,
         limits: tuple[float, float],
         decoder: Decoder,
+        score: str = "centerness",
     ) -> None:
         super().__init__()
         if not 0 < limits[0] < limits[1]:
@@ -47,6 +53,7 @@ class FCOS(nn.Module):
         self.num_classes = num_classes
         self.limits = limits
         self.decoder = decoder
+        self.score = check_choice("model.score", score, SCORES)
 
     def forward(self, image: Tensor) -> tuple[Dense, Locations, list[Tensor]]:
         """What is predicted, where, and the levels of the pyramid that all of it comes from."""
@@ -58,15 +65,20 @@ class FCOS(nn.Module):
         """What the terms of the criterion may ask for.
 
         Returns:
-            ``logits`` and ``classes`` [N, A, C], ``boxes`` and ``true_boxes`` [N, A, 4], ``centerness`` and
+            ``logits``, ``classes`` and ``quality`` (the IoU of the predicted box with the true one at its class, a
+            constant to the gradient) [N, A, C], ``boxes`` and ``true_boxes`` [N, A, 4], ``centerness`` and
             ``true_centerness`` [N, A], ``positive`` [N, A] (whether a location finds an object), and ``shared``.
         """
         dense, where, levels = self(image)
         targets = assign(where, boxes, labels)
+        predicted = predicted_boxes(dense, where)
+        classes = F.one_hot(targets.label - NOTHING, self.num_classes + 1)[..., 1:]
+        overlap = 1 - iou_loss(predicted.detach(), targets.box)
         return {
             "logits": dense.logits,
-            "classes": F.one_hot(targets.label - NOTHING, self.num_classes + 1)[..., 1:],
-            "boxes": predicted_boxes(dense, where),
+            "classes": classes,
+            "quality": classes * overlap.unsqueeze(-1),
+            "boxes": predicted,
             "true_boxes": targets.box,
             "centerness": dense.centerness,
             "true_centerness": targets.centerness,
@@ -78,7 +90,9 @@ class FCOS(nn.Module):
         """The objects of each image."""
         dense, where, _ = self(image)
         size = (image.shape[-2], image.shape[-1])
-        scores = (dense.logits.sigmoid() * dense.centerness.sigmoid().unsqueeze(-1)).sqrt()
+        scores = dense.logits.sigmoid()
+        if self.score == "centerness":
+            scores = (scores * dense.centerness.sigmoid().unsqueeze(-1)).sqrt()
         pairs = zip(predicted_boxes(dense, where), scores, strict=True)
         return [self.decoder(of_image, score, size) for of_image, score in pairs]
 

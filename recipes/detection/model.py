@@ -39,6 +39,7 @@ class Detector(LightningModule):
         depth: convolutions of each of its head's towers.
         limits: how far the boxes reach that its finest level finds, and those of the next, in pixels.
         score_threshold: the least score of an object.
+        score: of an object of the FCOS: ``"centerness"``, by class and centerness, or ``"class"``, for varifocal loss.
         overlap: the IoU from which two boxes of a class are taken for one object.
         options: arguments of torchvision's detector, such as `min_size`.
         lr: AdamW's learning rate, its peak.
@@ -62,6 +63,7 @@ class Detector(LightningModule):
         depth: int = 2,
         limits: tuple[float, float] = (64.0, 128.0),
         score_threshold: float = 0.05,
+        score: Literal["centerness", "class"] = "centerness",
         overlap: float = 0.6,
         options: dict[str, Any] | None = None,
         lr: float = 2e-3,
@@ -80,7 +82,7 @@ class Detector(LightningModule):
         self.detector: FCOS | Torchvision
         if architecture == "fcos":
             decoder = Decoder(score_threshold, overlap)
-            self.detector = FCOS(num_classes, in_channels, channels, width, depth, limits, decoder)
+            self.detector = FCOS(num_classes, in_channels, channels, width, depth, limits, decoder, score)
         else:
             self.detector = build_torchvision(architecture, num_classes, options or {})
         self.detector.to(memory_format=torch.channels_last)
