@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,12 +47,11 @@ def compose(file: Path, name: str, size: str = "default", overrides: Sequence[st
             is unknown.
     """
     values = load(file)
-    sizes = values.pop("sizes", None) or {}
-    check_names("sizes", sizes, None)
-    sizes = {"default": None, **sizes}
-    if size not in sizes:
-        raise ConfigError(f"There is no size {size!r}. {nearest(size, sizes)}")
-    config: DictConfig = OmegaConf.create(merge(values, sizes[size] or {}))
+    known = sizes(values)
+    values.pop("sizes", None)
+    if size not in known:
+        raise ConfigError(f"There is no size {size!r}. {nearest(size, known)}")
+    config: DictConfig = OmegaConf.create(merge(values, known[size] or {}))
     for override in overrides:
         _apply(config, override)
     for section, allowed in ALLOWED.items():
@@ -61,6 +60,13 @@ def compose(file: Path, name: str, size: str = "default", overrides: Sequence[st
     if config.get("run_dir") is None:
         config["run_dir"] = f"runs/{name}/{size}-{fingerprint(config)}"
     return config
+
+
+def sizes(values: Mapping[str, Any]) -> dict[str, Any]:
+    """What the sizes of a recipe change in it; the default size changes nothing."""
+    given = values.get("sizes") or {}
+    check_names("sizes", given, None)
+    return {"default": None, **given}
 
 
 def load(file: Path, extended_by: tuple[Path, ...] = ()) -> dict[str, Any]:

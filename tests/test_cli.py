@@ -1,6 +1,7 @@
 """`lightning-losses` as a user meets it: verbs, exit codes, and one clear line for every mistake."""
 
 import pickle
+import re
 import subprocess
 import sys
 from importlib import import_module
@@ -10,8 +11,8 @@ import pytest
 import yaml
 
 from lightning_losses.checks import nearest
-from lightning_losses.cli import catalogue, main
-from lightning_losses.config import load
+from lightning_losses.cli import browsing, catalogue, main
+from lightning_losses.config import load, sizes
 
 TOY = str(Path(__file__).parent / "recipes" / "toy")
 PLACE = "trainer.callbacks.0"
@@ -175,20 +176,28 @@ class TestHelp:
 
 
 class TestList:
-    def test_it_names_every_installed_recipe(self, call, monkeypatch):
-        monkeypatch.setenv("COLUMNS", "200")
+    def test_it_names_every_installed_recipe_and_its_sizes(self, call):
         code, out, _ = call("list")
         assert code == 0
         for recipe in catalogue.installed():
-            values = yaml.safe_load(recipe.file.read_text())
-            assert any(recipe.name in line and values["recipe"]["title"] in line for line in out.splitlines())
+            title = load(recipe.file)["recipe"]["title"]
+            _, found, rest = out.partition(f"\n{recipe.name}: {title}\n")
+            assert found
+            assert [line.split()[0] for line in rest.partition("\n\n")[0].splitlines()] == ["default", "smoke", "full"]
 
-    def test_a_row_holds_sizes_metric_reference_and_minutes(self, call, monkeypatch):
-        monkeypatch.setenv("COLUMNS", "200")
-        monkeypatch.setattr("lightning_losses.cli.browsing.installed", lambda: [catalogue.find(TOY)])
-        row = call("list")[1].splitlines()[-1]
-        for cell in ("toy", "A line through points", "default, smoke, full", "test/r2", "0.95", "0.1"):
-            assert cell in row
+    def test_a_line_holds_the_reference_and_what_was_measured_last(self, call, monkeypatch):
+        monkeypatch.setattr(browsing, "installed", lambda: [catalogue.find(TOY)])
+        measured = {"toy default": {"value": 0.961, "seeds": 3, "date": "2026-11-20"}}
+        monkeypatch.setattr(browsing, "_measured", lambda: measured)
+        lines = call("list")[1].splitlines()
+        assert lines[2] == "toy: A line through points"
+        facts = [re.split(r"\s{2,}", line.strip()) for line in lines[3:]]
+        assert facts[0] == ["default", "test/r2", "0.95 ± 0.02", "0.1 min", "0.961 on 2026-11-20, mean of 3 seeds"]
+        assert [(size, last) for size, *_, last in facts[1:]] == [("smoke", "no"), ("full", "no")]
+
+    def test_what_was_measured_last_is_of_recipes_that_there_are(self):
+        known = {f"{recipe.name} {size}" for recipe in catalogue.installed() for size in sizes(load(recipe.file))}
+        assert browsing._measured().keys() <= known
 
 
 class TestShow:

@@ -1,35 +1,62 @@
 """Look at recipes: list them, show a configuration, copy a folder to change."""
 
+import json
 import shutil
 from collections.abc import Sequence
+from functools import cache
+from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import yaml
 from omegaconf import OmegaConf
 
+from lightning_losses import recipes
 from lightning_losses.cli.catalogue import CONFIG, Recipe, installed
 from lightning_losses.cli.comments import with_comments
-from lightning_losses.config import ConfigError, compose, load
+from lightning_losses.cli.reference import Reference
+from lightning_losses.config import ConfigError, compose, load, sizes
+
+WIDTHS = (9, 20, 16, 9, 0)
 
 
 def show_list() -> int:
-    """Print a table of the installed recipes."""
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("recipe", "title", "sizes", "metric", "reference", "minutes", box=None)
-    recipes = list(installed())
-    table.columns[0].min_width = max(len(recipe.name) for recipe in recipes)  # a name cut short cannot be typed
-    for recipe in recipes:
+    """Print the installed recipes: each size with its metric, the reference, and what it reached when last measured."""
+    print(_line("size", "metric", "reference", "time", "last measured"))
+    for recipe in installed():
         values = load(recipe.file)
-        reference = values.get("reference") or {}
-        facts = [reference.get(key) for key in ("metric", "value", "minutes")]
-        sizes = ", ".join(["default", *(values.get("sizes") or {})])
-        table.add_row(
-            recipe.name, values["recipe"]["title"], sizes, *("" if fact is None else str(fact) for fact in facts)
-        )
-    Console().print(table)
+        print(f"\n{recipe.name}: {values['recipe']['title']}")
+        for size in sizes(values):
+            print(_line(size, *_promise(recipe, size), _last_measured(recipe, size)))
     return 0
+
+
+def _line(*cells: str) -> str:
+    return "  " + "".join(f"{cell:<{width}}" for cell, width in zip(cells, WIDTHS, strict=True)).rstrip()
+
+
+def _promise(recipe: Recipe, size: str) -> tuple[str, str, str]:
+    values = compose(recipe.file, recipe.name, size).get("reference") or {}
+    reference = Reference.of(values)
+    if reference is None:
+        return values.get("metric") or "", "none", ""
+    time = f"{reference.minutes:g} min" if reference.minutes else ""
+    return reference.metric, f"{reference.value:g} ± {reference.tolerance:g}", time
+
+
+def _last_measured(recipe: Recipe, size: str) -> str:
+    last = _measured().get(f"{recipe.name} {size}")
+    if last is None:
+        return "no"
+    runs = "1 run" if last["seeds"] == 1 else f"mean of {last['seeds']} seeds"
+    return f"{last['value']:g} on {last['date']}, {runs}"
+
+
+@cache
+def _measured() -> dict[str, Any]:
+    """What `benchmarks/recipes.py` found, by recipe and size."""
+    values: dict[str, Any] = json.loads(resources.files(recipes).joinpath("measured.json").read_text(encoding="utf-8"))
+    return values
 
 
 def show(recipe: Recipe, size: str, overrides: Sequence[str]) -> int:
