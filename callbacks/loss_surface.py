@@ -13,9 +13,10 @@ from torch import Tensor
 from tqdm.auto import tqdm  # type: ignore[import-untyped]
 
 from lightning_losses.callbacks.curvature_strategies import check_strategy, check_whole_parameters
+from lightning_losses.callbacks.figures import log_figure
 from lightning_losses.callbacks.replay import Replay
 from lightning_losses.callbacks.surface_directions import Plane, eigen_plane, random_plane, trajectory_plane
-from lightning_losses.callbacks.surface_figure import Surface, log_figure
+from lightning_losses.callbacks.surface_figure import Surface
 from lightning_losses.checks import check_choice, check_number
 from lightning_losses.curvature.directions import loss_at
 from lightning_losses.curvature.estimate import Objective, Parameters
@@ -44,7 +45,7 @@ class LossSurfacePlot(Callback):
 
     A picture of two directions of millions says little of the others. Compare pictures, do not trust one.
 
-    Figures are written as PNG with their numbers as `.pt`, and handed to W&B, TensorBoard and MLflow.
+    Figures are written as PNG with their numbers as `.pt`, and handed to the loggers (see `log_figure`).
 
     Args:
         directions: see above.

@@ -1,12 +1,10 @@
-"""Figures of a loss surface, to files and loggers. Matplotlib is imported when one is drawn."""
+"""Figures of a loss surface. Matplotlib is imported when one is drawn."""
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from lightning.pytorch import Trainer
-from lightning.pytorch.loggers import MLFlowLogger, TensorBoardLogger, WandbLogger
 from torch import Tensor
 
 if TYPE_CHECKING:
@@ -69,15 +67,3 @@ class Surface:
         axes.axvline(0, color="gray", linewidth=0.5)
         axes.legend(fontsize=8)
         axes.set(xlabel="distance", ylabel="loss")
-
-
-def log_figure(trainer: Trainer, name: str, figure: "Figure", path: Path) -> None:
-    """Write a figure to a PNG, and hand it to those loggers that take figures: W&B, TensorBoard, MLflow."""
-    figure.savefig(path, dpi=120)
-    for logger in trainer.loggers:
-        if isinstance(logger, WandbLogger):
-            logger.log_image(name, [str(path)])
-        elif isinstance(logger, TensorBoardLogger):
-            logger.experiment.add_figure(name, figure, trainer.global_step)
-        elif isinstance(logger, MLFlowLogger):
-            logger.experiment.log_artifact(logger.run_id, str(path))

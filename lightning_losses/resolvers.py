@@ -2,11 +2,19 @@
 
 import netrc
 import os
+import socket
 import warnings
+from functools import cache
 from pathlib import Path
 from urllib.parse import urlparse
+from urllib.request import getproxies
 
 from omegaconf import DictConfig, OmegaConf
+
+WANDB_URLS = ("https://api.wandb.ai", "https://api.forge.coreweave.com")
+"""Under the second of which `wandb login` keeps the key since wandb 0.31."""
+SECONDS = 3.0
+"""In which a server has to take a connection."""
 
 
 def register() -> None:
@@ -33,14 +41,45 @@ def precision(wanted: str, *, _root_: DictConfig) -> str:
 
 
 def wandb_offline() -> bool:
-    """True unless the user is logged in to W&B, by the variable WANDB_API_KEY or by an entry in the netrc file."""
-    if os.environ.get("WANDB_API_KEY"):
-        return False
-    host = urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""
-    try:
-        return netrc.netrc(os.environ.get("NETRC")).authenticators(host) is None
-    except (OSError, netrc.NetrcParseError):
+    """True unless the user is logged in to W&B and its server can be reached: W&B itself would wait for it for ever."""
+    if os.environ.get("WANDB_MODE") in ("offline", "dryrun", "disabled") or not is_logged_in_to_wandb():
         return True
+    if not any(_is_reachable(url) for url in _wandb_urls()):
+        warnings.warn(f"{' and '.join(_wandb_urls())} cannot be reached: W&B stays offline.", stacklevel=2)
+        return True
+    return False
+
+
+def is_logged_in_to_wandb() -> bool:
+    """Whether there is a key: the variable WANDB_API_KEY or an entry in the netrc file."""
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    try:
+        logins = netrc.netrc(os.environ.get("NETRC"))
+    except (OSError, netrc.NetrcParseError):
+        return False
+    servers = [urlparse(url) for url in _wandb_urls()]
+    return any(logins.authenticators(host or "") for server in servers for host in (server.netloc, server.hostname))
+
+
+def _wandb_urls() -> tuple[str, ...]:
+    own = os.environ.get("WANDB_BASE_URL")
+    return (own,) if own else WANDB_URLS
+
+
+@cache
+def _is_reachable(url: str) -> bool:
+    """Whether somebody answers there, as far as that can be seen: not where a proxy is in between."""
+    server = urlparse(url)
+    if getproxies():
+        return True
+    try:
+        with socket.create_connection(
+            (server.hostname, server.port or (80 if server.scheme == "http" else 443)), SECONDS
+        ):
+            return True
+    except OSError:
+        return False
 
 
 def _cpu_has_bf16() -> bool:

@@ -1,5 +1,6 @@
 """Composition: file, size, overrides, run directory, interpolations, in this order."""
 
+import socket
 import stat
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
+from lightning_losses import resolvers
 from lightning_losses.config import ConfigError, compose, merge, resolve, without_secrets
 from lightning_losses.resolvers import precision, wandb_offline
 
@@ -229,8 +231,9 @@ class TestPrecision:
 class TestWandb:
     @pytest.fixture(autouse=True)
     def _logged_out(self, monkeypatch, tmp_path):
-        for name in ("WANDB_API_KEY", "WANDB_BASE_URL"):
+        for name in ("WANDB_API_KEY", "WANDB_BASE_URL", "WANDB_MODE"):
             monkeypatch.delenv(name, raising=False)
+        monkeypatch.setattr("lightning_losses.resolvers._is_reachable", lambda url: "unreachable" not in url)
         self.netrc = tmp_path / "netrc"
         monkeypatch.setenv("NETRC", str(self.netrc))
 
@@ -245,11 +248,44 @@ class TestWandb:
         monkeypatch.setenv("WANDB_API_KEY", "x")
         assert not wandb_offline()
 
+    @pytest.mark.parametrize("host", ["api.wandb.ai", "api.forge.coreweave.com"])
+    def test_online_with_a_netrc_entry_of_wandb_under_either_name(self, host):
+        self.log_in(host)
+        assert not wandb_offline()
+
+    @pytest.mark.parametrize("host", ["localhost", "localhost:8080"])
+    def test_online_with_a_netrc_entry_of_a_server_of_ones_own(self, monkeypatch, host):
+        self.log_in(host)
+        assert wandb_offline()
+        monkeypatch.setenv("WANDB_BASE_URL", "http://localhost:8080")
+        assert not wandb_offline()
+
     def test_online_with_a_netrc_entry_of_the_host_in_use(self, monkeypatch):
         self.log_in("wandb.example.org")
         assert wandb_offline()
         monkeypatch.setenv("WANDB_BASE_URL", "https://wandb.example.org")
         assert not wandb_offline()
 
+    def test_offline_where_the_server_cannot_be_reached(self, monkeypatch):
+        monkeypatch.setenv("WANDB_API_KEY", "x")
+        monkeypatch.setenv("WANDB_BASE_URL", "https://unreachable.example.org")
+        with pytest.warns(UserWarning, match=r"https://unreachable\.example\.org cannot be reached: W&B stays offline"):
+            assert wandb_offline()
+
+    def test_offline_where_the_user_says_so(self, monkeypatch):
+        monkeypatch.setenv("WANDB_API_KEY", "x")
+        monkeypatch.setenv("WANDB_MODE", "offline")
+        assert wandb_offline()
+
     def test_it_is_a_resolver(self):
         assert resolve(composed("data.rows=${wandb_offline:}"))["data"]["rows"] is True
+
+
+def test_a_server_is_reachable_if_it_takes_connections(monkeypatch):
+    for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        assert resolvers._is_reachable(f"http://127.0.0.1:{port}")
+    resolvers._is_reachable.cache_clear()
+    assert not resolvers._is_reachable(f"http://127.0.0.1:{port}")

@@ -13,7 +13,7 @@ CERTAIN = 1e4  # a logit of probability 1 in every precision
 
 
 class Varifocal(ElementwiseLoss):
-    r"""Varifocal loss, :math:`q\,\mathrm{BCE}(x, q)` of positives, :math:`\alpha p^\gamma\,\mathrm{BCE}(x, 0)` of others.
+    r"""Varifocal loss, :math:`q \mathrm{BCE}(x, q)` of positives, :math:`\alpha p^\gamma \mathrm{BCE}(x, 0)` of others.
 
     The target :math:`q \in [0, 1]` is the quality that a score should tell, such as the IoU of the predicted box with
     the true one, and 0 where there is no object; :math:`p = \sigma(x)`. For dense detectors that rank boxes by one

@@ -5,11 +5,11 @@ from typing import Any, Literal
 
 import torch
 from lightning.pytorch import LightningModule
-from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
 from lightning_losses import LossModule
+from lightning_losses.callbacks.figures import log_figure
 from lightning_losses.checks import check_number, message
 from lightning_losses.recipes.optimization import check_length, check_optimization, scheduled_adamw
 
@@ -110,7 +110,7 @@ class Detector(LightningModule):
         loss: Tensor = self.criterion(**{key: value for key, value in offered.items() if key in self.criterion.inputs})
         report = self.criterion.report
         self.log("train/loss", loss, prog_bar=True)
-        for kind, values in ("raw", report.raw), ("weight", report.weights), ("normalized", report.normalized):
+        for kind, values in ("raw", report.raw), ("weighted", report.weighted):  # NormalizedLossMonitor logs more
             self.log_dict({f"train/{kind}/{name}": value for name, value in values.items()})
         return loss
 
@@ -141,19 +141,13 @@ class Detector(LightningModule):
         """Average precision on the test set, of each class too, and a picture of its first samples."""
         self._log_precision("test")
         if self.trainer.is_global_zero:
-            self._save_picture(Path(self.trainer.default_root_dir) / "predictions.png")
+            figure = detection_figure(self._shown, self.class_names)
+            log_figure(self.trainer, "test/predictions", figure, Path(self.trainer.default_root_dir, "predictions.png"))
         self._shown.clear()
 
     def _log_precision(self, split: str) -> None:
         values = self.precision_metric.compute(per_class=split == "test")
         self.log_dict({f"{split}/{name}": value for name, value in values.items()}, prog_bar=True, sync_dist=True)
-
-    def _save_picture(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        detection_figure(self._shown, self.class_names).savefig(path)
-        for logger in self.loggers:
-            if isinstance(logger, WandbLogger):
-                logger.log_image("test/predictions", [str(path)])
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW, its learning rate scheduled step by step."""

@@ -5,14 +5,16 @@ from typing import Any, Literal
 
 import torch
 from lightning.pytorch import LightningModule
-from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
 from lightning_losses import LossModule
+from lightning_losses.callbacks.figures import log_figure
 from lightning_losses.checks import check_number, message
 from lightning_losses.recipes.optimization import check_length, check_optimization, scheduled_adamw
+from lightning_losses.recipes.sharding import broadcast_buffers, shard
 
+from .distances import signed_distances
 from .metrics import Overlap
 from .networks import build_network
 from .plot import prediction_figure
@@ -27,7 +29,8 @@ class Segmenter(LightningModule):
     """A network that gives every pixel a class.
 
     Args:
-        criterion: the loss, as `LossModule.from_config` takes it.
+        criterion: the loss, as `LossModule.from_config` takes it. Its terms take ``input`` (logits) and ``target`` (the
+            mask), or ask by `inputs` for ``distances`` (see `signed_distances`) and ``counted`` (which pixels count).
         num_classes: classes, the background being class 0.
         class_names: for the picture; default "class 0", ...
         architecture: ``"unet"`` or a segmentation model of torchvision, such as ``"lraspp_mobilenet_v3_large"``.
@@ -67,9 +70,14 @@ class Segmenter(LightningModule):
         self.criterion = LossModule.from_config(criterion)
         check_optimization(lr, weight_decay, schedule)
         self.lr, self.weight_decay, self.schedule = lr, weight_decay, schedule
+        self.num_classes, self.ignore_index = num_classes, ignore_index
         self.val_overlap = Overlap(num_classes, ignore_index)
         self.test_overlap = Overlap(num_classes, ignore_index)
         self._shown: list[tuple[Tensor, Tensor, Tensor]] = []
+
+    def configure_model(self) -> None:
+        """Under FSDP2, shard the network over the ranks, level by level."""
+        shard(self, self.network)
 
     def forward(self, image: Tensor) -> Tensor:
         """Logits [N, num_classes, H, W]."""
@@ -89,12 +97,24 @@ class Segmenter(LightningModule):
         """The composed loss; its parts are logged by name."""
         image, mask = batch
         logits, features = self._features(image)
-        loss: Tensor = self.criterion(logits, mask, shared=features)
+        loss: Tensor = self.criterion(**self._offered(logits, mask), shared=features)
         report = self.criterion.report
         self.log("train/loss", loss, prog_bar=True)
-        for kind, values in ("raw", report.raw), ("weight", report.weights), ("normalized", report.normalized):
+        for kind, values in ("raw", report.raw), ("weighted", report.weighted):  # NormalizedLossMonitor logs more
             self.log_dict({f"train/{kind}/{name}": value for name, value in values.items()})
         return loss
+
+    def _offered(self, logits: Tensor, mask: Tensor) -> dict[str, Tensor]:
+        offered = {"input": logits, "target": mask}
+        if "distances" in self.criterion.inputs:
+            offered["distances"] = signed_distances(mask, self.num_classes)
+        if "counted" in self.criterion.inputs:
+            offered["counted"] = mask != (-1 if self.ignore_index is None else self.ignore_index)
+        return {key: value for key, value in offered.items() if key in self.criterion.inputs}
+
+    def on_after_backward(self) -> None:
+        """Keep the same running statistics on all ranks, under FSDP2 too."""
+        broadcast_buffers(self, self.network)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Count pixels, and log the loss."""
@@ -112,7 +132,7 @@ class Segmenter(LightningModule):
         logits = self(image)
         prediction: Tensor = logits.argmax(1)
         overlap.update(prediction, mask)
-        loss = self.criterion(logits, mask)
+        loss = self.criterion(**self._offered(logits, mask))
         self.log(f"{split}/loss", loss, batch_size=len(image), sync_dist=True)
         return prediction
 
@@ -124,20 +144,14 @@ class Segmenter(LightningModule):
         """Mean IoU and Dice of the test set, and a picture of its first samples."""
         self._log_overlap("test", self.test_overlap)
         if self.trainer.is_global_zero:
-            self._save_picture(Path(self.trainer.default_root_dir) / "predictions.png")
+            figure = prediction_figure(self._shown, self.class_names)
+            log_figure(self.trainer, "test/predictions", figure, Path(self.trainer.default_root_dir, "predictions.png"))
         self._shown.clear()
 
     def _log_overlap(self, split: str, overlap: Overlap) -> None:
         values = {f"{split}/{name}": value for name, value in overlap.compute().items()}
         self.log_dict(values, prog_bar=True, sync_dist=True)  # the same on all ranks, which Lightning cannot know
         overlap.reset()
-
-    def _save_picture(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        prediction_figure(self._shown, self.class_names).savefig(path)
-        for logger in self.loggers:
-            if isinstance(logger, WandbLogger):
-                logger.log_image("test/predictions", [str(path)])
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW, its learning rate scheduled step by step."""

@@ -1,0 +1,1 @@
+"""What stands out in a run, in plain words and with its evidence."""
