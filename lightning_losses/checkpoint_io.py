@@ -5,11 +5,14 @@ import zipfile
 from collections.abc import Callable
 from glob import escape
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.utilities import rank_zero_warn
+
+SHARDS = ".metadata"
+"""In the folder of a checkpoint in shards, the list of its parts, which is written last."""
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -57,7 +60,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         part = file.with_name(f".{file.name}.{os.getpid()}.part")
         try:
             with part.open("wb") as stream:
-                torch.save(checkpoint, stream)
+                _save(checkpoint, stream)
                 stream.flush()
                 os.fsync(stream.fileno())
             _keep(file)
@@ -65,7 +68,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         except BaseException:
             part.unlink(missing_ok=True)
             raise
-        _sync(file.parent)
+        sync(file.parent)
 
     def load_checkpoint(
         self,
@@ -77,8 +80,13 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
         Raises:
             FileNotFoundError: there is no such file.
-            ValueError: it is damaged, and no other of its folder can be read.
+            ValueError: it is damaged, and no other of its folder can be read; or it is a folder of shards.
         """
+        if not _is_remote(path) and Path(path).is_dir():
+            raise ValueError(
+                f"The checkpoint {path} is a folder of shards, which only the strategy that has written it loads. Keep "
+                "trainer.strategy, or make one file of it by lightning_losses.sharded_strategy.consolidate."
+            )
         try:
             return super().load_checkpoint(path, map_location, weights_only)
         except Exception as error:
@@ -118,8 +126,8 @@ def previous(file: Path) -> Path:
 
 
 def is_whole(file: Path) -> bool:
-    """Whether `file` exists and is an archive with its end, which is read in no time at any size."""
-    return zipfile.is_zipfile(file)
+    """Whether `file` is an archive with its end, or a folder of shards with its list: read in no time at any size."""
+    return zipfile.is_zipfile(file) or (file / SHARDS).is_file()
 
 
 def damage(file: Path) -> str | None:
@@ -146,6 +154,15 @@ def alternatives(file: Path) -> list[Path]:
     return sorted(others, key=lambda other: (other != previous(file), -other.stat().st_mtime))
 
 
+def _save(checkpoint: dict[str, Any], stream: IO[bytes]) -> None:
+    try:
+        torch.save(checkpoint, stream)
+    except RuntimeError as error:  # torch complains of the half file, and hides what has cut it short
+        if isinstance(error.__context__, OSError):
+            raise error.__context__ from None
+        raise
+
+
 def _is_remote(path: str | Path) -> bool:
     return "://" in str(path)
 
@@ -162,7 +179,7 @@ def _keep(file: Path) -> None:
         file.replace(kept)
 
 
-def _sync(folder: Path) -> None:
+def sync(folder: Path) -> None:
     """Make the renaming last through a power failure."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:

@@ -1,5 +1,7 @@
 """The segmentation model: what it measures, what it logs, which networks it takes."""
 
+import itertools
+import math
 from pathlib import Path
 
 import pytest
@@ -7,7 +9,9 @@ import torch
 from lightning.pytorch import Trainer
 from torchmetrics.classification import MulticlassF1Score, MulticlassJaccardIndex
 
+from lightning_losses.losses import Boundary
 from lightning_losses.recipes.segmentation.digits import DigitScenes
+from lightning_losses.recipes.segmentation.distances import signed_distances
 from lightning_losses.recipes.segmentation.metrics import Overlap
 from lightning_losses.recipes.segmentation.model import Segmenter
 from lightning_losses.recipes.segmentation.plot import class_colors, prediction_figure
@@ -138,9 +142,9 @@ def test_learning_rate_ends_near_zero_and_passes_its_peak(tmp_path: Path, schedu
 def test_run_logs_every_part_of_the_loss_and_leaves_a_picture(tmp_path: Path) -> None:
     model, run = segmenter(criterion=CRITERION | {"balancer": "GradNorm"}), trainer(tmp_path)
     run.fit(model, scenes())
-    parts = {f"train/{kind}/{name}" for kind in ("raw", "weight", "normalized") for name in ("dice_ce", "focal")}
+    parts = {f"train/{kind}/{name}" for kind in ("raw", "weighted") for name in ("dice_ce", "focal")}
     assert {"train/loss", "val/loss", "val/iou", "val/dice", *parts} == set(run.callback_metrics)
-    weights = run.callback_metrics["train/weight/dice_ce"] + run.callback_metrics["train/weight/focal"]
+    weights = sum(model.criterion.report.weights.values())
     assert float(weights) == pytest.approx(2.0)  # GradNorm's weights sum to the number of terms
     (tested,) = run.test(model, scenes(), verbose=False)
     assert {"test/loss", "test/iou", "test/dice"} == set(tested)
@@ -171,3 +175,35 @@ def test_picture_shows_every_sample_and_names_every_class() -> None:
     assert len(shown) == 3 * len(samples)
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["rest", "cell"]
     assert shown[1].images[0].get_array()[0, 0].tolist() == [0.5, 0.5, 0.5]
+
+
+def test_distances_are_those_to_the_nearest_pixel_of_the_other_side() -> None:
+    mask = torch.randint(0, 3, (2, 6, 9), generator=torch.Generator().manual_seed(0))
+    mask[0, :, 4:] = 255  # ignored: outside of every class
+    mask[1][mask[1] == 2] = 0  # an image without class 2
+    expected = torch.zeros(2, 3, 6, 9)
+    places = list(itertools.product(range(6), range(9)))
+    for image, label in itertools.product(range(2), range(3)):
+        inside = {place for place in places if mask[image][place] == label}
+        for place in places if inside else []:
+            others = [other for other in places if (other in inside) != (place in inside)]
+            distance = min(math.dist(place, other) for other in others) / math.hypot(6, 9)
+            expected[image, label][place] = -distance if place in inside else distance
+    torch.testing.assert_close(signed_distances(mask, 3), expected)
+
+
+def test_boundary_loss_counts_neither_ignored_pixels_nor_their_distances() -> None:
+    """The pixels of an ignored region can be anything."""
+    boundary = {"loss": {"class_path": "Boundary", "init_args": {"excess": True}}}
+    inputs = {"input": "input", "target": "distances", "mask": "counted"}
+    model = segmenter(criterion={"terms": {"boundary": {**boundary, "inputs": inputs}}}, ignore_index=255)
+    mask = torch.randint(0, 11, (1, 8, 8), generator=torch.Generator().manual_seed(0))
+    mask[:, :, 5:] = 255
+    logits = torch.randn(1, 11, 8, 8, generator=torch.Generator().manual_seed(1), requires_grad=True)
+    model.criterion(**model._offered(logits, mask)).backward()
+    assert logits.grad[..., 5:].count_nonzero() == 0
+    assert logits.grad[..., :5].count_nonzero() > 0
+    torch.testing.assert_close(
+        model.criterion.report.raw["boundary"],
+        Boundary(excess=True)(logits[..., :5], signed_distances(mask, 11)[..., :5]).detach(),
+    )

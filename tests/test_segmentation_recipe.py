@@ -81,10 +81,11 @@ def test_stopped_and_resumed_is_bit_equal(uninterrupted, tmp_path: Path, stopped
     [
         ["segmentation"],
         ["segmentation", "model.criterion.balancer=GradNorm", "model.criterion.terms.focal=null"],
+        ["segmentation/boundary", "model.criterion.balancer=GradNorm"],
         ["segmentation/nuclei", "data.root=somewhere"],
         ["segmentation/folder", "data.root=somewhere", "model.num_classes=4", "model.ignore_index=255"],
     ],
-    ids=["digits", "digits with one term", "nuclei", "folder"],
+    ids=["digits", "digits with one term", "boundary", "nuclei", "folder"],
 )
 def test_every_configuration_is_valid(command: list[str], size: str, capsys) -> None:
     assert main(["validate-config", *command, "--size", size]) == 0, capsys.readouterr().err
