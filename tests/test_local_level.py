@@ -78,6 +78,12 @@ def test_no_estimate_without_a_measurement_and_none_of_what_is_not_finite() -> N
     assert level.is_empty
 
 
+def test_a_band_too_wide_for_a_float_is_infinite() -> None:
+    level = LocalLevel(positive=True)
+    level.add(1.0, 100.0, 0)
+    assert level.band(0).upper == math.inf
+
+
 def test_a_restored_filter_goes_on_as_the_first_would_have() -> None:
     one, other = LocalLevel(positive=True), LocalLevel(positive=True)
     for step in range(5):

@@ -1,6 +1,7 @@
 """A running estimate of a quantity that drifts, from noisy measurements at irregular times, with a band."""
 
 import math
+import sys
 from typing import Any, NamedTuple
 
 import torch
@@ -18,6 +19,8 @@ FORGETTING = 0.98
 """Of what earlier measurements said about the drift: a training drifts at different speeds in its course."""
 POOLING = 0.9
 """Of the measurement variance."""
+MOST = math.log(sys.float_info.max)
+"""What can be taken to the power of e."""
 
 
 class Band(NamedTuple):
@@ -102,7 +105,7 @@ class LocalLevel:
         mean = weights @ means
         deviation = float((weights @ (variances + (means - mean).square())).sqrt())
         limits = [float(mean), float(mean) - 1.96 * deviation, float(mean) + 1.96 * deviation]
-        return Band(*(math.exp(limit) if self.positive else limit for limit in limits))
+        return Band(*(_exp(limit) if self.positive else limit for limit in limits))
 
     def _predicted(self, step: int) -> Tensor:
         return self.variances + DRIFTS[:, None] * self.noise * self.noises * max(0, step - self.step)
@@ -125,3 +128,8 @@ class LocalLevel:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict` returned."""
         vars(self).update(state)
+
+
+def _exp(limit: float) -> float:
+    """Infinite where a value that has jumped by orders of magnitude leaves a band that no float can hold."""
+    return math.exp(limit) if limit < MOST else math.inf

@@ -1,0 +1,1 @@
+"""Continual learning: one task after another in one fit, and ways to keep what was learnt."""

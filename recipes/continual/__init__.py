@@ -1,0 +1,1 @@
+"""Continual learning: see README.md beside this file."""

@@ -1,0 +1,68 @@
+"""Images of tasks, read a batch at a time."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from lightning_losses.recipes.sampling import Draw
+
+from .images import Labelled
+
+Batch = tuple[tuple[Tensor, Tensor], Tensor]
+"""((images [N, H, W] in 0..1, task of each [N]), labels [N])."""
+
+
+class TaskSet(Dataset[Batch]):
+    """The images of one task.
+
+    Args:
+        part: the images, with labels that count from 0 in each task.
+        task: its number.
+        first: the label of its first class.
+    """
+
+    def __init__(self, part: Labelled, task: int, first: int = 0) -> None:
+        self.images = part.images
+        self.labels = part.labels + first
+        self.task = task
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def batch(self, chosen: Tensor) -> Batch:
+        """Some of them."""
+        return (self.images[chosen], torch.full_like(chosen, self.task)), self.labels[chosen]
+
+    def __getitems__(self, indices: Sequence[int]) -> Batch:
+        return self.batch(torch.tensor(indices))
+
+
+class StreamSet(Dataset[Batch]):
+    """What an epoch trains on, asked for (epoch, index): the images of the epoch's task.
+
+    Args:
+        tasks: all of them.
+        epochs_per_task: how many epochs each is learnt for.
+        length: how many images make an epoch; the next epoch of the task goes on where this one ends.
+    """
+
+    def __init__(self, tasks: Sequence[TaskSet], epochs_per_task: int, length: int) -> None:
+        self.tasks = tasks
+        self.epochs_per_task = epochs_per_task
+        self.length = length
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitems__(self, draws: Sequence[Draw]) -> Batch:
+        task, epoch = divmod(draws[0][0], self.epochs_per_task)
+        chosen = self.tasks[task]
+        return chosen.__getitems__([(epoch * self.length + index) % len(chosen) for _, index in draws])
+
+
+def as_it_is(batch: Any) -> Any:
+    """What was read a batch at a time needs no collating."""
+    return batch
