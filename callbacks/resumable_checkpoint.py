@@ -27,13 +27,18 @@ class ResumableCheckpoint(ModelCheckpoint):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Write if a checkpoint is due and the batch ends an optimizer step, but no epoch."""
-        loop = trainer.fit_loop.epoch_loop
-        # From the end of an epoch, Lightning resumes with a batch too many if `max_steps` is set and nothing validates.
-        has_exact_end = trainer.max_steps == -1 or trainer.enable_validation
-        if not (loop._should_accumulate() or (loop.batch_progress.is_last_batch and has_exact_end)):
+        if is_resumed_behind_batch(trainer):
             super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write if a checkpoint is due, or was at the last batch."""
         super().on_train_epoch_end(trainer, pl_module)
         super().on_train_batch_end(trainer, pl_module, None, None, trainer.fit_loop.batch_idx)
+
+
+def is_resumed_behind_batch(trainer: Trainer) -> bool:
+    """Whether a checkpoint belongs behind the current batch: one that ends an optimizer step, but no epoch."""
+    loop = trainer.fit_loop.epoch_loop
+    # From the end of an epoch, Lightning resumes with a batch too many if `max_steps` is set and nothing validates.
+    has_exact_end = trainer.max_steps == -1 or trainer.enable_validation
+    return not (loop._should_accumulate() or (loop.batch_progress.is_last_batch and has_exact_end))

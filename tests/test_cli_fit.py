@@ -74,7 +74,7 @@ class TestFit:
         assert out.startswith(f"toy (default): test/r2 {measured:.4f}, reference 0.95 ± 0.02: reached\n")
         assert lines[1][0] == "time"
         paths = {name: Path(path) for name, path in lines[2:]}
-        assert list(paths) == ["checkpoint", "curves", "configuration", "result"]
+        assert list(paths) == ["checkpoint", "report", "curves", "configuration", "result"]
         assert all(path.is_file() for path in paths.values())
 
     def test_the_result_can_be_compared_with_another(self, call):

@@ -10,8 +10,10 @@ from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from omegaconf import DictConfig
 
+from lightning_losses.callbacks.dashboard import WandbSummaries
 from lightning_losses.callbacks.random_state import RandomState
 from lightning_losses.checkpoint_io import AtomicCheckpointIO
+from lightning_losses.cli import wandb_run
 from lightning_losses.cli.catalogue import Recipe
 from lightning_losses.cli.errors import describe
 from lightning_losses.cli.reference import Reference
@@ -82,13 +84,16 @@ def assemble(job: Job) -> Run:
     config = job.compose()
     values = resolve(config)
     reference = Reference.of(values.get("reference"))
+    public = without_secrets(config)
+    directory = Path(values["run_dir"])
+    wandb_run.name(values, directory)
     stopwatch = Stopwatch()
     classes = _classes(job.recipe, values.get("recipe") or {})
     try:
         cli = _CLI(
             *classes,
             save_config_callback=None,
-            trainer_defaults={"callbacks": [stopwatch, RandomState()]},
+            trainer_defaults={"callbacks": [stopwatch, RandomState(), WandbSummaries(public)]},
             seed_everything_default=0,
             parser_kwargs={"exit_on_error": False},
             args={key: values[key] for key in TRAINED if values.get(key) is not None},
@@ -102,8 +107,7 @@ def assemble(job: Job) -> Run:
         raise ConfigError(describe(error)) from error
     if type(cli.trainer.strategy.checkpoint_io) is TorchCheckpointIO:  # the configuration names no other
         cli.trainer.strategy.checkpoint_io = AtomicCheckpointIO()
-    directory, seed = Path(values["run_dir"]), cli.config["seed_everything"]
-    public = without_secrets(config)
+    seed = cli.config["seed_everything"]
     return Run(job, public, directory, reference, seed, cli.model, cli.datamodule, cli.trainer, stopwatch)
 
 

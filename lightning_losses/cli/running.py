@@ -7,16 +7,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers.logger import DummyLogger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
+from lightning_losses.callbacks.preemption.checkpoint import Preempted, PreemptionCheckpoint
 from lightning_losses.checkpoint_io import alternatives, is_whole, previous
-from lightning_losses.cli import summary
+from lightning_losses.cli import summary, wandb_run
 from lightning_losses.cli.assembly import Job, Run, assemble
 from lightning_losses.cli.errors import RunError, describe
 from lightning_losses.cli.files import LAST, check_same, read_result, write_config, write_result, write_traceback
 from lightning_losses.config import ConfigError
+from lightning_losses.dashboards import report
 
 
 def validate(job: Job) -> int:
@@ -38,10 +40,17 @@ def fit(job: Job, check: bool) -> int:
     else:
         if run.trainer.is_global_zero:
             write_config(run)
-        with _one_line_failures(run):
-            result = _train(run)
+            wandb_run.start(run)
+        try:
+            with _one_line_failures(run):
+                result = _train(run)
+        except Preempted as stop:
+            return int(stop.code or 0)
+        finally:
+            wandb_run.finish(run)
         if run.trainer.is_global_zero:
             write_result(run, result)
+            _write_report(run)
     checkpoint = run.directory / result["checkpoint"] if result["checkpoint"] else None
     return _report(run, result["metrics"], result["minutes"], checkpoint, check)
 
@@ -65,6 +74,9 @@ def _train(run: Run) -> dict[str, Any]:
     start, reason = _resume_point(run.directory / LAST)
     if start:
         _say(run, f"Resuming from {start}{reason}")
+    callbacks: list[Callback] = run.trainer.callbacks  # type: ignore[attr-defined]
+    if not any(isinstance(callback, PreemptionCheckpoint) for callback in callbacks):
+        callbacks.append(PreemptionCheckpoint(run.directory / LAST))
     run.trainer.fit(run.model, datamodule=run.data, ckpt_path=start)
     best = _best_checkpoint(run)
     metrics = _test(run, best)
@@ -107,6 +119,8 @@ def _require_reference(run: Run, check: bool) -> None:
 def _one_line_failures(run: Run) -> Iterator[None]:
     try:
         yield
+    except Preempted:  # which has said so
+        raise
     except (KeyboardInterrupt, SystemExit) as error:
         if not run.trainer.interrupted:
             raise
@@ -120,6 +134,14 @@ def _stopped(run: Run, by: signal.Signals) -> RunError:
     last = run.directory / LAST
     again = f"resume from {last}" if last.exists() else "start again, as there is no checkpoint yet"
     return RunError(f"Stopped by {by.name}. Run the same command to {again}.", code=128 + by)
+
+
+def _write_report(run: Run) -> None:
+    """The page about this run; a training is never lost for it."""
+    try:
+        report.write([run.directory])
+    except Exception as error:
+        _say(run, f"No report is written: {describe(error, hint='')}")
 
 
 def _say(run: Run, text: str) -> None:

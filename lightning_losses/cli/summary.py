@@ -15,7 +15,13 @@ from lightning_losses.cli.assembly import Run
 from lightning_losses.cli.files import CONFIG, RESULT
 from lightning_losses.version import __version__
 
-SHOWN = {"pictures": "predictions.png", "curves": "**/metrics.csv", "configuration": CONFIG, "result": RESULT}
+SHOWN = {
+    "report": "report.html",
+    "pictures": "predictions.png",
+    "curves": "**/metrics.csv",
+    "configuration": CONFIG,
+    "result": RESULT,
+}
 OFFLINE = "wandb/offline-run-*"
 
 

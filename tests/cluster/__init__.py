@@ -1,0 +1,1 @@
+"""What the tests of preemption and of clusters share."""

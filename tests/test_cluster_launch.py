@@ -1,0 +1,109 @@
+"""The segmentation recipe on a real cluster of two nodes, by the scripts that `lightning-losses launch` writes.
+
+Threads would add in another order; with one thread for each process, two nodes end with the bits of two processes of one
+machine.
+"""
+
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from cluster.processes import SECONDS
+from cluster.slurm import why_not
+
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(why_not() is not None, reason=str(why_not()))]
+
+EPOCHS, BATCHES = 8, 25  # the checkpoint that is written every 100 steps then has the last one
+PROGRAM = Path(sys.executable).with_name("lightning-losses")
+SMALL = [
+    "--size",
+    "smoke",
+    "data.size=32",
+    "model.channels=[8,16]",
+    f"trainer.max_epochs={EPOCHS}",
+    f"trainer.limit_train_batches={BATCHES}",
+]
+ENVIRONMENT = {"OMP_NUM_THREADS": "1", "WANDB_MODE": "offline"}
+
+
+def call(folder: Path, environment: dict[str, str], *words: str) -> str:
+    """What `lightning-losses` prints."""
+    done = subprocess.run(
+        [PROGRAM, *words],
+        cwd=folder,
+        env={**environment, **ENVIRONMENT},
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=500,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="session")
+def two_processes(tmp_path_factory):
+    """The run of two processes, without SLURM."""
+    folder = tmp_path_factory.mktemp("two_processes")
+    words = ["trainer.devices=2", "trainer.strategy=ddp", f"run_dir={folder}/run"]
+    call(folder, dict(os.environ), "fit", "segmentation", *SMALL, *words)
+    return folder / "run"
+
+
+@pytest.fixture
+def launch(cluster, tmp_path):
+    """Queue the recipe on both nodes; the id of its job."""
+
+    def _launch() -> str:
+        words = ["--backend", "slurm", "--nodes", "2", "--devices", "1", "run_dir=run"]
+        said = call(tmp_path, cluster.environment, "launch", "segmentation", *words, *SMALL)
+        return re.match(r"submitted as job (\d+)\n", said)[1]
+
+    return _launch
+
+
+def in_the_middle(run: Path) -> None:
+    """Until the first of the epochs is saved."""
+    deadline = time.monotonic() + SECONDS
+    while not (run / "checkpoints" / "last.ckpt").exists():
+        assert time.monotonic() < deadline, "There is no checkpoint yet"
+        time.sleep(0.01)
+
+
+def log(run: Path, job: str) -> str:
+    return (run / f"slurm-{job}.log").read_text()
+
+
+def assert_same(run: Path, expected: Path) -> None:
+    """Two runs have finished with the same bits."""
+    last, wanted = (torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True) for folder in (run, expected))
+    assert last["global_step"] == wanted["global_step"] == EPOCHS * BATCHES
+    for part in ("state_dict", "optimizer_states"):
+        torch.testing.assert_close(last[part], wanted[part], rtol=0, atol=0)
+
+
+def test_two_nodes_train_the_recipe_as_two_processes_do(cluster, launch, two_processes, tmp_path):
+    job = launch()
+    end = cluster.wait(job)
+    assert (end["JobState"], end["Restarts"], end["NumNodes"]) == ("COMPLETED", "0", "2"), log(tmp_path / "run", job)
+    assert_same(tmp_path / "run", two_processes)
+
+
+def test_it_survives_a_preemption(cluster, launch, two_processes, tmp_path):
+    job = launch()
+    in_the_middle(tmp_path / "run")
+    cluster.preempt()
+    end = cluster.wait(job)
+    said = log(tmp_path / "run", job)
+    assert (end["JobState"], end["Restarts"]) == ("COMPLETED", "1"), said
+    stop = re.search(
+        r"Stopped by SIGTERM at step (\d+), saved in run/checkpoints/last.ckpt. Job \d+ is queued again", said
+    )
+    assert BATCHES <= int(stop[1]) < EPOCHS * BATCHES
+    assert "Resuming from run/checkpoints/last.ckpt\n" in said
+    assert_same(tmp_path / "run", two_processes)
