@@ -8,7 +8,7 @@ import traceback
 from argparse import Namespace
 from collections.abc import Sequence
 
-from lightning_losses.cli import advising, arguments, browsing, catalogue
+from lightning_losses.cli import advising, arguments, browsing, catalogue, dashboard, launching
 from lightning_losses.cli.errors import RunError, describe
 from lightning_losses.config import ConfigError
 
@@ -45,6 +45,8 @@ def _dispatch(given: Namespace, command: str) -> int:
         return browsing.show_list()
     if given.verb == "advise":
         return advising.show(given)
+    if given.verb == "dashboard":
+        return dashboard.show(given)
     recipe = catalogue.find(given.recipe)
     if given.verb == "copy":
         return browsing.copy(recipe, given.path)
@@ -57,6 +59,8 @@ def _dispatch(given: Namespace, command: str) -> int:
 
     job = Job(recipe, given.size, given.overrides, command)
     with quiet():
+        if given.verb == "launch":
+            return launching.launch(recipe, given, command)
         if given.verb == "validate-config":
             return running.validate(job)
         return (running.fit if given.verb == "fit" else running.test)(job, given.check)

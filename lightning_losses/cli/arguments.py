@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Never
 
 from lightning_losses.checks import nearest
-from lightning_losses.cli import advising
+from lightning_losses.cli import advising, dashboard, launching
 from lightning_losses.config import ConfigError
 from lightning_losses.version import __version__
 
@@ -15,14 +15,18 @@ VERBS = {
     "validate-config": "check a recipe's configuration without running it",
     "fit": "train a recipe, or resume it, and test the best checkpoint",
     "test": "test the checkpoint of a trained recipe",
+    "launch": "train a recipe under SLURM, by torchrun or here, once or in a sweep",
     "copy": "copy a recipe's folder, to change its code",
+    "dashboard": "lay out what runs have logged, on W&B or in an HTML file",
     "advise": "look at targets, and propose a loss with reasons",
 }
 EXAMPLES = """\
 examples:
   lightning-losses fit segmentation --size smoke
   lightning-losses fit segmentation model.lr=0.01 trainer.devices=4
+  lightning-losses launch segmentation --backend slurm --nodes 2 --devices 4 --time 4:00:00
   lightning-losses copy segmentation my_segmentation
+  lightning-losses dashboard report runs/segmentation/*
   lightning-losses advise labels.csv --column grade --task classification
 """
 
@@ -75,6 +79,9 @@ def _add_arguments(parser: argparse.ArgumentParser, verb: str) -> None:
     if verb == "advise":
         advising.add_arguments(parser)
         return
+    if verb == "dashboard":
+        dashboard.add_arguments(parser)
+        return
     recipe = "an installed recipe, a YAML file, or a folder with a config.yaml"
     parser.add_argument("recipe", metavar="RECIPE", help=recipe)
     if verb == "copy":
@@ -83,5 +90,7 @@ def _add_arguments(parser: argparse.ArgumentParser, verb: str) -> None:
     parser.add_argument("--size", default="default", help="smoke, full or another of the recipe's sizes (see list)")
     if verb in ("fit", "test"):
         parser.add_argument("--check", action="store_true", help="exit with 1 if the recipe's reference is missed")
+    if verb == "launch":
+        launching.add_arguments(parser)
     override = "a change of the configuration, the value in YAML: model.lr=0.1 data.size=[64,64] run_dir=PATH"
     parser.add_argument("overrides", metavar="KEY=VALUE", nargs="*", default=[], help=override)

@@ -1,7 +1,10 @@
 """What the command line says when something goes wrong: one line, and an exit code."""
 
 EXPECTED = (ValueError, TypeError, OSError, ArithmeticError)
-EXTRAS = ("PIL", "matplotlib", "rich", "sklearn", "torchvision")
+EXTRAS = {
+    **dict.fromkeys(("PIL", "matplotlib", "rich", "sklearn", "torchvision"), "recipes"),
+    "wandb_workspaces": "dashboards",
+}
 
 
 class RunError(RuntimeError):
@@ -26,8 +29,8 @@ def describe(error: BaseException, hint: str = " (--debug shows where)") -> str:
     "KeyError: 'x' (--debug shows where)"
     """
     text = " ".join(str(error).split())
-    if isinstance(error, ModuleNotFoundError) and str(error.name).partition(".")[0] in EXTRAS:
-        return f'{error.name} is not installed: pip install "lightning-losses[recipes]"'
+    if isinstance(error, ModuleNotFoundError) and (extra := EXTRAS.get(str(error.name).partition(".")[0])):
+        return f'{error.name} is not installed: pip install "lightning-losses[{extra}]"'
     # by name: importing Lightning to describe an error would take seconds
     expected = isinstance(error, EXPECTED) or type(error).__name__ == "MisconfigurationException"
     return text if expected and text else f"{type(error).__name__}: {text}{hint}"
