@@ -158,7 +158,7 @@ class Term(nn.Module):
         return self.loss.bounds() if isinstance(self.loss, Composite) else Bounds(-math.inf, math.inf)
 
     def formula(self, name: str) -> str:
-        """The term as a summand: weight * name[loss](inputs)."""
+        """The term as a summand: ``weight * name[loss](inputs)``."""
         weight = f"{self.schedule.value:g}" if isinstance(self.schedule, Constant) else repr(self.schedule)
         if self.loss is None:
             return f"{weight} * {name}"

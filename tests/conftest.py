@@ -1,7 +1,10 @@
 """What all tests share."""
 
+import os
+
 import pytest
 import torch
+from cluster.slurm import Cluster
 
 torch.set_num_threads(1)  # tensors are tiny: on shared cores, threads would mostly wait for each other
 
@@ -10,6 +13,21 @@ torch.set_num_threads(1)  # tensors are tiny: on shared cores, threads would mos
 def generator() -> torch.Generator:
     """Randomness that is the same in every run, whatever the order of the tests."""
     return torch.Generator().manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory):
+    """A SLURM cluster of two nodes on this machine."""
+    with Cluster(tmp_path_factory.mktemp("cluster") / "slurm") as cluster:
+        yield cluster
+
+
+@pytest.fixture(autouse=True)
+def _leaves_no_seed():
+    """Lightning keeps the seed of a training in the environment, and seeds the ranks of the next one with it."""
+    yield
+    for name in ("PL_GLOBAL_SEED", "PL_SEED_WORKERS"):
+        os.environ.pop(name, None)
 
 
 def pytest_make_parametrize_id(val) -> str | None:
