@@ -9,7 +9,6 @@ from pathlib import Path
 from cluster import training
 from cluster.processes import free_port, wait_for_line
 from cluster.slurm import Cluster
-
 from lightning_losses.launch import hold_signals
 
 PACE = 0.4  # seconds for a batch, until the job is queued again: it must not end before it is interrupted

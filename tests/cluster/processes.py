@@ -12,6 +12,7 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 import torch
+
 from cluster import training
 
 SECONDS = 400  # for what takes a second or two on a quiet machine
