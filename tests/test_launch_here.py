@@ -142,7 +142,7 @@ class TestLocal:
         assert launcher.exitcode == 128 + signal.SIGTERM
         assert not Path("/proc", file.read_text().strip()).exists()
 
-    @pytest.mark.parametrize(("command", "code"), [("exit 3", 3), ("kill -INT $$", -2), ("true", 0)])
+    @pytest.mark.parametrize(("command", "code"), [("exit 3", 3), ("kill -TERM $$", -15), ("true", 0)])
     def test_the_exit_code_is_the_commands(self, command, code):
         before = signal.getsignal(signal.SIGTERM)
         assert local.call(["sh", "-c", command]) == code
