@@ -106,6 +106,10 @@ def test_a_change_of_the_scheme_draws_anew(open_page):
     before = picture(chart)
     page.emulate_media(color_scheme="dark")
     page.wait_for_function("getComputedStyle(document.body).backgroundColor === 'rgb(19, 21, 24)'")
+    for _ in range(100):  # charts follow in a frame of their own
+        if picture(chart) != before:
+            break
+        page.wait_for_timeout(100)
     assert picture(chart) != before
 
 
