@@ -1,6 +1,7 @@
 """What all tests share."""
 
 import os
+import sys
 
 import pytest
 import torch
@@ -28,6 +29,17 @@ def _leaves_no_seed():
     yield
     for name in ("PL_GLOBAL_SEED", "PL_SEED_WORKERS"):
         os.environ.pop(name, None)
+
+
+@pytest.fixture(autouse=True)
+def _leaves_no_wandb():
+    """The run of a test that failed would be taken for that of the next, and W&B's process writes where it began."""
+    mode = os.environ.get("WANDB_MODE")
+    yield
+    if "wandb" in sys.modules:
+        sys.modules["wandb"].teardown()
+    if mode is None:
+        os.environ.pop("WANDB_MODE", None)  # Lightning sets it
 
 
 def pytest_make_parametrize_id(val) -> str | None:

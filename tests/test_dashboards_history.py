@@ -49,6 +49,7 @@ def real(tmp_path_factory) -> Path:
         logger.log_image("val/picture", [np.zeros((4, 4, 3), dtype=np.uint8)], step=300)
         logger.experiment.log({"words": "text", "spread": wandb.Histogram([1, 2]), "yes": True})
         logger.experiment.finish()
+        wandb.teardown()  # `finish` returns before all is written
         table.log_metrics({"late": 1.0}, step=300)
         table.save()
     return root

@@ -7,6 +7,7 @@ import lightning as L
 import numpy as np
 import pytest
 import torch
+import wandb
 from lightning.pytorch.loggers import CSVLogger, MLFlowLogger, TensorBoardLogger, WandbLogger
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
@@ -75,6 +76,7 @@ def root(tmp_path_factory) -> Path:
         trainer.fit(Line(), data)
         trainer.test(trainer.lightning_module, data, verbose=False)
         loggers[1].experiment.finish()
+        wandb.teardown()  # `finish` returns before all is written
         for logger in loggers:
             logger.finalize("success")
     return root

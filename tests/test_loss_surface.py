@@ -6,6 +6,7 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
+import wandb
 from lightning.pytorch.loggers import WandbLogger
 from parity.training import quiet
 from torch import Tensor, nn
@@ -134,6 +135,7 @@ def test_wandb_gets_the_picture(tmp_path: Path) -> None:
     with quiet():
         trainer.fit(Quadratic(), DataLoader(list(torch.zeros(2, 2, 3)), batch_size=None))
     logger.experiment.finish()
+    wandb.teardown()  # `finish` returns before all is written
     assert len(list(tmp_path.glob("wandb/offline-run-*/files/media/images/loss_surface/random_*.png"))) == 1
 
 
