@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from lightning_losses.bounds import Bounds
+from lightning_losses.replacing import replacing
 
 TOLERANCE = 1e-5
 """Relative: what rounding in float32 may push a value below its bound."""
@@ -113,9 +114,7 @@ class FindingsFolder:
         """Whole or not at all: a run that met a NaN may be killed the next moment."""
         term = re.sub(r"[^\w.-]", "_", finding.term)
         name = f"{finding.kind}-{term}-step{finding.step}-batch{finding.batch_idx}-rank{finding.rank}.pt"
-        part = self.folder / f".{name}.{os.getpid()}.part"
-        with part.open("wb") as stream:
+        with replacing(self.folder / name) as part, part.open("wb") as stream:
             torch.save({"finding": asdict(finding), "batch": batch}, stream)
             stream.flush()
             os.fsync(stream.fileno())
-        part.replace(self.folder / name)

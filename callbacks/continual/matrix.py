@@ -2,7 +2,6 @@
 
 import csv
 import math
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from lightning_losses.callbacks.continual.figure import matrix_figure
 from lightning_losses.callbacks.continual.metrics import Row
 from lightning_losses.callbacks.figures import log_figure
 from lightning_losses.checks import nearest
+from lightning_losses.replacing import replacing
 
 CSV, PNG = "tasks.csv", "tasks.png"
 
@@ -36,11 +36,9 @@ def row_of(metrics: Mapping[str, Any], metric: str, tasks: int) -> list[float]:
 def write(trainer: Trainer, folder: Path, matrix: Sequence[Row], tasks: int, metric: str) -> None:
     """The matrix as CSV and as a picture, which the loggers get too; each file whole or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
-    part = folder / f".{CSV}.part"
-    with part.open("w", newline="") as file:
+    with replacing(folder / CSV) as part, part.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["after task", *(f"task {task + 1}" for task in range(tasks))])
         writer.writerows([i + 1, *row] for i, row in enumerate(matrix))
-    os.replace(part, folder / CSV)
     if not any(math.isnan(value) for row in matrix for value in row):
         log_figure(trainer, "continual/tasks", matrix_figure(matrix, tasks, metric), folder / PNG)

@@ -1,7 +1,6 @@
 """What a run leaves in its directory, written so that a reader never sees half a file."""
 
 import json
-import os
 import traceback
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from omegaconf import OmegaConf
 
 from lightning_losses.cli.assembly import Run
 from lightning_losses.config import ConfigError, leaves
+from lightning_losses.replacing import replacing
 
 CONFIG, RESULT = "config.yaml", "result.json"
 LAST = Path("checkpoints", "last.ckpt")
@@ -59,6 +59,5 @@ def write_traceback(run: Run, error: BaseException) -> Path:
 
 def _write(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)
+    with replacing(path) as part:
+        part.write_text(text, encoding="utf-8")

@@ -4,11 +4,9 @@ import base64
 import errno
 import hashlib
 import json
-import os
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 
@@ -18,6 +16,7 @@ from markupsafe import Markup
 from lightning_losses.dashboards.findings.checks import read_out
 from lightning_losses.dashboards.history import History, read
 from lightning_losses.dashboards.page import content, tables
+from lightning_losses.replacing import replacing
 from lightning_losses.version import __version__
 
 NAME = "report.html"
@@ -47,27 +46,20 @@ def write(run_dirs: Sequence[Path | str], out: Path | str | None = None) -> Path
     for folder in map(Path, run_dirs):
         if not folder.is_dir():
             raise FileNotFoundError(f"There is no run in {folder}: it is not a folder.")
-    part = file.with_name(f"{file.name}.{os.getpid()}.part")
-    with _writable(file, part):
-        page = html([read(folder) for folder in run_dirs])
-        part.write_text(page, encoding="utf-8")
-        part.replace(file)
+    with replacing(file) as part:
+        _claim(file, part)
+        part.write_text(html([read(folder) for folder in run_dirs]), encoding="utf-8")
     return file
 
 
-@contextmanager
-def _writable(file: Path, part: Path) -> Iterator[None]:
-    """Take the place of the file before the long work, and leave nothing half-written."""
+def _claim(file: Path, part: Path) -> None:
+    """Find out before the long work that the file cannot be written."""
     try:
         if file.is_dir():
             raise IsADirectoryError(errno.EISDIR, "it is a folder")
         part.touch()
     except OSError as error:
         raise OSError(f"The report {file} cannot be written: {error.strerror}.") from error
-    try:
-        yield
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def html(histories: Sequence[History]) -> str:

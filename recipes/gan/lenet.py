@@ -1,6 +1,5 @@
 """The features that samples are judged in: those of a small classifier of the data's own classes."""
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lightning_losses.recipes.sampling import seeded
+from lightning_losses.replacing import replacing
 
 from .data import LabelledImages
 
@@ -79,6 +79,5 @@ def shared_lenet(trainer: Trainer, images: LabelledImages, steps: int, seed: int
 
 def _save(state: dict[str, Any], file: Path) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
-    part = file.with_name(f"{file.name}.{os.getpid()}.part")
-    torch.save(state, part)
-    part.replace(file)
+    with replacing(file) as part:
+        torch.save(state, part)
