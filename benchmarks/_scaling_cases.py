@@ -20,6 +20,7 @@ from lightning_losses.losses import MSE, Dice, InfoNCE
 TERMS, BATCH, INPUTS, FEATURES, OUTPUTS = 3, 4, 8, 8, 8  # FSDP2 fills shards up where ranks do not divide
 WIDTH = 64  # of the trunk
 EVERY = 2
+SEARCH = 8  # about how often a search for the critical step asks for the loss
 
 
 class Sizes(NamedTuple):
@@ -63,6 +64,7 @@ class Case(NamedTuple):
         references: over how many first steps the references of the bounds are estimated.
         monitor: makes a callback, which measures every second step.
         is_sharded: under FSDP2 instead of DDP.
+        searches: whether messages of one number are as many as a search takes.
     """
 
     messages: Callable[[Sizes], list[Message]]
@@ -74,6 +76,7 @@ class Case(NamedTuple):
     references: int = 0
     monitor: Callable[[], Callback] | None = None
     is_sharded: bool = False
+    searches: bool = False
 
 
 def reduced(*numbers: int, type: str = "Float") -> list[Message]:
@@ -159,14 +162,15 @@ MONITORS = {
         monitor=lambda: HessianTraceMonitor(every_n_steps=EVERY, sharpness=None),
     ),
     "HessianTraceMonitor, and lambda_max": Case(
-        lambda s: reduced(3 * (s.G + 3), 12, type="Double"),
-        "3 (G + 3), 12",
+        lambda s: reduced(3 * (s.G + 3), 12, type="Double") + reduced(*5 * [s.P]),
+        "3 (G + 3), 12, **5 times P**",
         monitor=lambda: HessianTraceMonitor(every_n_steps=EVERY),
     ),
     "HessianTraceMonitor, and critical": Case(
-        lambda s: reduced(3 * (s.G + 3), 6, type="Double"),
-        "3 (G + 3), 6",
+        lambda s: reduced(3 * (s.G + 3), 6, *SEARCH * [1], type="Double") + reduced(s.P),
+        "3 (G + 3), 6, **P**, and 1 a loss that the search asks for",
         monitor=lambda: HessianTraceMonitor(every_n_steps=EVERY, sharpness="critical"),
+        searches=True,
     ),
 }
 SHARDED = {

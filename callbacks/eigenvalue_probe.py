@@ -7,6 +7,7 @@ import torch
 
 from lightning_losses.callbacks.compatibility import IncompatibleError
 from lightning_losses.callbacks.followed import Found
+from lightning_losses.callbacks.over_ranks import mean_product
 from lightning_losses.callbacks.replay import Replay
 from lightning_losses.callbacks.stability import Stability, stability_of
 from lightning_losses.curvature.directions import normal_like
@@ -23,7 +24,7 @@ the first look, they find most of it, and the residual says how much is missing.
 class EigenvalueProbe:
     """Looks at fresh batches, each time from where it was at the last one.
 
-    Under DDP it is each rank's own batch: the mean over ranks of lambda_max is not less than that of the mean loss.
+    Under DDP it is the Hessian of the mean loss over the ranks' batches, so that every product is sent.
     """
 
     names = ("lambda_max", "residual", "stability")
@@ -41,7 +42,7 @@ class EigenvalueProbe:
         """
         parameters = replay.parameters
         try:
-            product = HessianOperator(twice(replay), parameters).product
+            product = mean_product(HessianOperator(twice(replay), parameters).product)
             plain = self._largest("plain", product, parameters, generator)
         except RuntimeError as error:
             raise IncompatibleError(

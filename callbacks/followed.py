@@ -44,7 +44,7 @@ class Probe(Protocol):
         """Those among them that are positive by nature."""
 
     def measure(self, replay: Replay, generator: torch.Generator) -> Found:
-        """Look at the batch of `replay`."""
+        """Look at the batch of `replay`; the generator draws the same on all ranks."""
 
 
 class Followed:

@@ -62,6 +62,9 @@ class HessianTraceMonitor(Callback):
     **Which mode.** Normalisation layers use their running statistics (``mode="eval"``) or the batch's
     (``mode="train"``). They have different loss surfaces, with traces that differ by factors.
 
+    **Several ranks** look at the mean of their losses, as one process would at the union of their batches. The trace
+    costs one short message, sharpness under DDP messages as large as the parameters (``docs/scaling.md``).
+
     Args:
         budget: the share of the training time that it may take, above 0 and below 1. Half of it goes to the trace, half
             to the eigenvalue. The first batch is looked at on credit, unless the training is too short to pay it back;
@@ -187,7 +190,7 @@ class HessianTraceMonitor(Callback):
         for followed in self._followed:
             if followed.schedule.next_batch():
                 replay = Replay(pl_module, batch, batch_idx, mode=self.mode, optimizer=self.optimizer)
-                seed = hash((trainer.global_step, batch_idx, trainer.global_rank)) % 2**31
+                seed = hash((trainer.global_step, batch_idx)) % 2**31
                 generator = torch.Generator(pl_module.device).manual_seed(seed)
                 followed.look(replay, generator, self._clock, trainer.global_step)
                 self._has_news = True

@@ -12,6 +12,7 @@ from torch import Tensor
 from lightning_losses.callbacks.compatibility import IncompatibleError, loss_modules
 from lightning_losses.callbacks.followed import Found
 from lightning_losses.callbacks.layer_groups import LayerGroups
+from lightning_losses.callbacks.over_ranks import own_generator
 from lightning_losses.callbacks.replay import Replay
 from lightning_losses.curvature.columns import Columns
 from lightning_losses.curvature.estimate import Estimate
@@ -104,7 +105,7 @@ class TraceProbe:
         return partial(self._gauss_newton, tracer)
 
     def _gauss_newton(self, tracer: GaussNewtonTrace, replay: Replay, generator: torch.Generator) -> Series:
-        found = tracer.estimate(replay, replay.parameters, by_term=self.per_term, generator=generator)
+        found = tracer.estimate(replay, replay.parameters, by_term=self.per_term, generator=own_generator(generator))
         return found.names, found.value, found.population_error
 
     def _with_residual(self, tracer: GaussNewtonTrace, replay: Replay, generator: torch.Generator) -> Series:

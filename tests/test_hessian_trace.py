@@ -4,7 +4,6 @@ import copy
 import math
 import re
 from collections.abc import Callable
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import lightning as L
 import pytest
 import torch
 from lightning.pytorch.plugins.precision import MixedPrecision
-from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy
+from lightning.pytorch.strategies import ModelParallelStrategy
 from parity.ranks import on_ranks
 from parity.training import quiet
 from torch import Tensor, nn
@@ -371,29 +370,12 @@ def test_critical_sharpness_of_a_quadratic_is_its_curvature_along_the_step() -> 
         assert found["critical"][0] == pytest.approx(ratio, rel=1e-3)
 
 
-def train_on_rank(rank: int, folder: Path) -> list[Any]:
-    strategy = DDPStrategy(timeout=timedelta(minutes=2), static_graph=True)
-    return binary(batches(rank), {"strategy": strategy, "devices": 2, "use_distributed_sampler": False})
-
-
-def binary(data: list[Any], trainer: dict[str, Any] | None = None) -> list[Any]:
-    """A network with one output: its per-sample probes have no noise, so ranks can be compared digit by digit."""
-    torch.manual_seed(0)
-    net = nn.Sequential(nn.Linear(INPUTS, 5), nn.ReLU(), nn.Linear(5, 1)).double()
-    model = Model(net, loss=lambda z, y: binary_cross_entropy_with_logits(z, y.unsqueeze(1).double() / 2))
-    data = [(x.double(), y) for x, y in data]
-    return fit(model, data, trainer=(trainer or {}) | {"precision": "64-true"})
-
-
-def test_two_ranks_find_what_one_process_finds_on_both_batches(tmp_path: Path) -> None:
-    """With DDP's static graph, which the monitor's own forwards do not enter."""
-    of_ranks = on_ranks(train_on_rank, tmp_path)
-    union = [(torch.cat([x, u]), torch.cat([y, v])) for (x, y), (u, v) in zip(batches(0), batches(1), strict=True)]
-    expected = binary(union)
-    for of_rank in of_ranks:
-        for (found, _), (exact, _) in zip(of_rank, expected, strict=True):
-            for name in exact:
-                assert found[name][0] == pytest.approx(exact[name][0], rel=1e-9)
+@pytest.mark.parametrize("sharpness", ["lambda_max", "critical"])
+def test_a_batch_without_a_finite_loss_is_left_out(sharpness: str) -> None:
+    data = batches()
+    data[2][0][0, 0] = math.nan
+    seen = fit(Model(mlp(nn.Tanh)), data[:3], sharpness=sharpness)
+    assert [math.isnan(found[sharpness][0]) for found, _ in seen] == [False, False, True]
 
 
 def test_a_resumed_monitor_goes_on_from_its_estimates(tmp_path: Path) -> None:
