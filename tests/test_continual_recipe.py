@@ -211,8 +211,11 @@ class TestFiles:
         [
             (lambda file: file.unlink(), "`data.root` must be a folder with train-labels-idx1-ubyte"),
             (lambda file: file.write_bytes(b""), "train-labels-idx1-ubyte` must be an IDX file"),
-            (lambda file: file.write_bytes(file.read_bytes()[:-1]), "train-labels-idx1-ubyte` must be 4 values"),
-            (lambda file: file.with_suffix(".gz").write_bytes(b"x") and file.unlink(), "a file that can be unpacked"),
+            (
+                lambda file: file.write_bytes(file.read_bytes()[:-1]),
+                "train-labels-idx1-ubyte` must be of 4 bytes after its head",
+            ),
+            (lambda file: file.with_suffix(".gz").write_bytes(b"x") and file.unlink(), "a file that can be read"),
         ],
         ids=["missing", "empty", "cut", "not packed"],
     )

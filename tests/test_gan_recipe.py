@@ -1,6 +1,8 @@
 """The GAN recipe as a whole: every loss by name trains, and stopped and resumed ends like not stopped."""
 
 import gzip
+import hashlib
+import pickle
 import struct
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,15 +13,16 @@ import torch
 from lightning.pytorch import Trainer, seed_everything
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from sklearn.datasets import load_digits
+from torchvision.datasets import CIFAR10
 from torchvision.io import ImageReadMode, read_image
 
 from lightning_losses.callbacks import GradientNormMonitor, HessianTraceMonitor, NormalizedLossMonitor
 from lightning_losses.callbacks.random_state import RandomState
 from lightning_losses.cli import main
 from lightning_losses.recipes.gan.digits import DigitImages
-from lightning_losses.recipes.gan.idx import IdxFolder
 from lightning_losses.recipes.gan.losses import OneSidedPenalty
 from lightning_losses.recipes.gan.model import GAN
+from lightning_losses.recipes.gan.published import Cifar10, IdxFolder
 from lightning_losses.recipes.gan.samples import SampleGrid
 
 MNIST = Path(__file__).parents[2] / "shared" / "data" / "mnist"
@@ -215,6 +218,34 @@ def test_broken_idx_files_are_named(idx: Path) -> None:
         data.make("test")
     with pytest.raises(FileNotFoundError, match="`data.root` must be a folder that exists"):
         IdxFolder("nowhere").make("train")
+
+
+def test_cifar10_is_read_plane_by_plane(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As published: rows of the red pixels, then the green, then the blue ones."""
+    folder = tmp_path / "cifar-10-batches-py"
+    folder.mkdir()
+    pixels = np.random.default_rng(0).integers(256, size=(6, 3072), dtype=np.uint8)
+    contents = {
+        "data_batch_1": {"data": pixels[:4], "labels": [3, 1, 4, 1]},
+        "test_batch": {"data": pixels[4:], "labels": [5, 9]},
+        "batches.meta": {"label_names": ["a name"] * 10},
+    }
+    files = {name: pickle.dumps(content) for name, content in contents.items()}
+    sums = {name: hashlib.md5(file).hexdigest() for name, file in files.items()}
+    for name, file in files.items():
+        (folder / name).write_bytes(file)
+    monkeypatch.setattr(CIFAR10, "train_list", [["data_batch_1", sums["data_batch_1"]]])
+    monkeypatch.setattr(CIFAR10, "test_list", [["test_batch", sums["test_batch"]]])
+    monkeypatch.setattr(
+        CIFAR10, "meta", {"filename": "batches.meta", "key": "label_names", "md5": sums["batches.meta"]}
+    )
+    data = Cifar10(str(tmp_path), val_images=1)
+    train, val, test = (data.make(split) for split in ("train", "val", "test"))
+    assert (train.label.tolist(), val.label.tolist(), test.label.tolist()) == ([3, 1, 4], [1], [5, 9])
+    assert torch.equal(torch.cat([train.image, val.image, test.image]).flatten(1), torch.from_numpy(pixels))
+    (folder / "test_batch").unlink()
+    with pytest.raises(FileNotFoundError, match="`data.root` must be the folder of cifar-10-batches-py"):
+        data.make("test")
 
 
 @pytest.mark.skipif(not MNIST.is_dir(), reason="needs MNIST beside the repository")

@@ -10,6 +10,7 @@ from lightning.pytorch.overrides.distributed import UnrepeatedDistributedSampler
 from torch.utils.data import DataLoader
 
 from lightning_losses.checks import check_choice, check_number, message
+from lightning_losses.recipes import idx
 from lightning_losses.recipes.sampling import ResumableData, ResumableLoader
 
 from .images import Labelled, digits, idx_images
@@ -141,14 +142,21 @@ class MnistTasks(TaskStream):
 
     Args:
         root: the folder of train-images-idx3-ubyte, train-labels-idx1-ubyte and the two of t10k, as they are or as .gz.
+        download: whether to fetch MNIST into `root` by torchvision if it is not there.
         val_samples: how many of the last training images are for validation instead.
         options: those of `TaskStream`.
     """
 
-    def __init__(self, root: str, val_samples: int = 5000, **options: Any) -> None:
+    def __init__(self, root: str, download: bool = False, val_samples: int = 5000, **options: Any) -> None:
         super().__init__(**options)
         self.root = Path(root)
+        self.download = download
         self.val_samples = int(check_number("data.val_samples", val_samples, at_least=1))
+
+    def prepare_data(self) -> None:
+        """Download, if asked to."""
+        if self.download:
+            idx.download(self.root)
 
     def read(self, split: str) -> Labelled:
         """The images of a split."""

@@ -63,7 +63,7 @@ class ImageData(SegmentationData):
         seed: of the order of training samples.
     """
 
-    def __init__(self, batch_size: int, eval_batch_size: int, num_workers: int, seed: int) -> None:
+    def __init__(self, batch_size: int = 64, eval_batch_size: int = 500, num_workers: int = 0, seed: int = 0) -> None:
         super().__init__(batch_size, eval_batch_size, num_workers, seed)
 
     @abstractmethod

@@ -1,5 +1,7 @@
 """The embedded data: handwritten digits, turned and scaled a little."""
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -41,10 +43,7 @@ class DigitImages(ImageData):
         val_images: of validation.
         test_images: of the test.
         size: side length in pixels.
-        batch_size: of training, on each device.
-        eval_batch_size: of validation and test.
-        num_workers: processes that prepare batches; 0 for none.
-        seed: of everything random.
+        options: those of `ImageData`; the seed is that of everything random.
     """
 
     def __init__(
@@ -53,12 +52,9 @@ class DigitImages(ImageData):
         val_images: int = 2048,
         test_images: int = 10000,
         size: int = 28,
-        batch_size: int = 64,
-        eval_batch_size: int = 500,
-        num_workers: int = 0,
-        seed: int = 0,
+        **options: Any,
     ) -> None:
-        super().__init__(batch_size, eval_batch_size, num_workers, seed)
+        super().__init__(**options)
         counts = zip(SPLITS, (train_images, val_images, test_images), strict=True)
         self.counts = {split: int(check_number(f"data.{split}_images", count, at_least=2)) for split, count in counts}
         self.size = int(check_number("data.size", size, at_least=8))
