@@ -9,6 +9,7 @@ from parity.ranks import RANKS, on_ranks
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
+from torchmetrics.image.fid import FrechetInceptionDistance
 
 from lightning_losses.recipes.gan import neighbours
 from lightning_losses.recipes.gan.data import LabelledImages
@@ -160,9 +161,9 @@ class Few(LightningDataModule):
         return DataLoader(self.make("test"), batch_size=4)
 
 
-def judged(rank: int, folder: Path, ranks: int = RANKS) -> dict[str, float]:
+def judged(rank: int, folder: Path, ranks: int = RANKS, inception: str | None = None) -> dict[str, float]:
     torch.manual_seed(0)
-    model = GAN(*CRITERIA, size=8, channels=(4, 4), noise=4, lenet_steps=2)
+    model = GAN(*CRITERIA, size=8, channels=(4, 4), noise=4, lenet_steps=2, inception=inception)
     options = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "default_root_dir": folder}
     trainer = Trainer(accelerator="cpu", devices=ranks, strategy="ddp" if ranks > 1 else "auto", **options)
     (metrics,) = trainer.test(model, Few(), verbose=False)
@@ -177,6 +178,71 @@ def test_two_ranks_judge_as_one_process(tmp_path: Path) -> None:
     assert {name.removeprefix("test/") for name in one} == {"frechet_lenet", "class_tv", "precision", "recall"}
     for rank in on_ranks(judged, tmp_path / "two"):
         assert rank == pytest.approx(one, rel=1e-4)
+
+
+@pytest.fixture(scope="module")
+def inception(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Weights at random in the place of those that torch-fidelity publishes, under the same names."""
+    extractor = pytest.importorskip("torch_fidelity.feature_extractor_inceptionv3", reason="FID needs torch-fidelity")
+    file = tmp_path_factory.mktemp("inception") / "weights.pth"
+    torch.save({}, file)
+    torch.manual_seed(0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(extractor.FeatureExtractorInceptionV3, "load_state_dict", lambda self, state: None)
+        network = extractor.FeatureExtractorInceptionV3("inception-v3-compat", ["2048"], str(file))
+    torch.save(network.state_dict(), file)
+    return file
+
+
+class Small(nn.Module):
+    """Features that are soon computed, in the place of Inception's."""
+
+    num_features = 3
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images.double().flatten(2).std(2)
+
+
+def judged_by_few_features(rank: int, folder: Path, ranks: int = RANKS) -> float:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("lightning_losses.recipes.gan.fid.FrechetInceptionDistance", of_few_features)
+        return judged(rank, folder, ranks, inception="download")["test/fid"]
+
+
+def of_few_features(feature_extractor_weights_path: str | None, antialias: bool) -> FrechetInceptionDistance:
+    assert (feature_extractor_weights_path, antialias) == (None, False)
+    return FrechetInceptionDistance(feature=Small())
+
+
+def whole(metric: FrechetInceptionDistance) -> float:
+    """Of all images but the test's and as many samples, at once."""
+    torch.manual_seed(0)
+    model = GAN(*CRITERIA, size=8, channels=(4, 4), noise=4, lenet_steps=2)
+    images = torch.cat([Few().make("train").image] * 2)
+    for batch, real in ((images, True), (model(model.latents.fixed(len(images), seed=0).z), False)):
+        metric.update(batch.repeat(1, 3, 1, 1), real=real)
+    return float(metric.compute())
+
+
+def test_the_fid_is_that_of_all_images_but_the_test_s(tmp_path: Path) -> None:
+    pytest.importorskip("torch_fidelity", reason="FID needs torch-fidelity")
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    expected = pytest.approx(whole(FrechetInceptionDistance(feature=Small())), rel=1e-6)
+    assert judged_by_few_features(0, tmp_path / "one", ranks=1) == expected
+    assert on_ranks(judged_by_few_features, tmp_path / "two") == [expected, expected]
+
+
+@pytest.mark.slow  # the square root of a matrix of 2048 x 2048
+def test_the_fid_is_in_the_features_of_inception(tmp_path: Path, inception: Path) -> None:
+    expected = whole(FrechetInceptionDistance(feature_extractor_weights_path=str(inception), antialias=False))
+    assert judged(0, tmp_path, ranks=1, inception=str(inception))["test/fid"] == pytest.approx(expected, rel=1e-3)
+
+
+def test_what_the_fid_lacks_is_said_before_the_training(tmp_path: Path) -> None:
+    pytest.importorskip("torch_fidelity", reason="FID needs torch-fidelity")
+    with pytest.raises(FileNotFoundError, match="`model.inception` must be a file that exists, 'download' or null"):
+        judged(0, tmp_path, ranks=1, inception="nowhere.pth")
 
 
 def test_fixed_latents_depend_on_the_seed_alone() -> None:

@@ -11,6 +11,7 @@ from torch.optim.swa_utils import AveragedModel
 from lightning_losses.callbacks.figures import log_figure
 
 from .data import Batch, ImageData
+from .fid import fid
 from .latents import Latents
 from .lenet import shared_lenet
 from .plot import quality_figure
@@ -28,12 +29,15 @@ class Judged(LightningModule):
         latents: what the generator starts from.
         average: the generator that samples are drawn from.
         lenet_steps: how long the classifier is trained in whose features samples are judged.
+        inception: where the weights of the network come from in whose features the test judges too, see
+            `check_inception`.
         seed: of that classifier, and of the latents.
     """
 
     latents: Latents
     average: AveragedModel
     lenet_steps: int
+    inception: str | None
     seed: int
 
     def __init__(self) -> None:
@@ -90,6 +94,8 @@ class Judged(LightningModule):
     def on_test_epoch_end(self) -> None:
         """Quality on the test images, and a picture."""
         values, counts = self._log_quality("test")
+        if self.inception is not None:
+            self.log("test/fid", self._fid(self.inception), sync_dist=True)
         if self.trainer.is_global_zero:
             figure = quality_figure(torch.stack(self._real), torch.stack(self._fake), counts, values)
             log_figure(self.trainer, "test/samples", figure, Path(self.trainer.default_root_dir, "predictions.png"))
@@ -100,6 +106,13 @@ class Judged(LightningModule):
         values, counts = self._quality.compute()
         self.log_dict({f"{split}/{name}": value for name, value in values.items()}, prog_bar=True, sync_dist=True)
         return values, counts
+
+    def _fid(self, weights: str) -> float:
+        """Of all images but those of the test, held out or not, as published."""
+        data = cast(ImageData, cast(Any, self.trainer).datamodule)
+        images = torch.cat([data.make(split).image for split in ("train", "val")])
+        latents = self.latents.fixed(len(images), self.seed).z
+        return fid(weights, images, lambda indices: self(latents[indices].to(self.device)), self.trainer)
 
 
 def as_bytes(image: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from lightning_losses.checks import check_number
 
 from .checks import check_criteria, check_schedule, check_strategy
 from .data import Batch
+from .fid import check_inception
 from .judging import Judged
 from .latents import Latent, Latents
 from .networks import build_networks
@@ -54,6 +55,8 @@ class GAN(Judged):
         lr_decay: ``"constant"`` or ``"linear"``, to 0 at the end of training.
         ema: the decay of the generator's moving average, which is what samples are drawn from.
         lenet_steps: how long the classifier is trained in whose features samples are judged.
+        inception: a file of Inception-v3's weights, or ``"download"``: the test then tells the usual FID too; None for
+            not.
         seed: of that classifier, and of the latents of validation and test.
 
     Raises:
@@ -80,6 +83,7 @@ class GAN(Judged):
         lr_decay: Literal["constant", "linear"] = "constant",
         ema: float = 0.99,
         lenet_steps: int = 1000,
+        inception: str | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -99,10 +103,12 @@ class GAN(Judged):
         self.automatic_optimization = schedule == "simultaneous"
         self.n_critic = n_critic
         self.lenet_steps, self.seed = int(check_number("model.lenet_steps", lenet_steps, at_least=1)), seed
+        self.inception = inception
 
     def setup(self, stage: str) -> None:
         """Refuse what cannot work, by name."""
         check_strategy(self.trainer, self.automatic_optimization)
+        check_inception(self.inception)
 
     def on_train_start(self) -> None:
         """Refuse to go on with a learning rate that was scheduled for a training of another length."""
