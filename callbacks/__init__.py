@@ -18,6 +18,7 @@ from lightning_losses.callbacks.normalized_loss import NormalizedLossMonitor
 from lightning_losses.callbacks.preemption.checkpoint import Preempted, PreemptionCheckpoint
 from lightning_losses.callbacks.random_state import RandomState
 from lightning_losses.callbacks.resumable_checkpoint import ResumableCheckpoint
+from lightning_losses.callbacks.tables import log_table
 from lightning_losses.callbacks.term_gradients import TermGradientMonitor
 
 __all__ = [
@@ -41,5 +42,6 @@ __all__ = [
     "TermGradientMonitor",
     "WandbSummaries",
     "log_figure",
+    "log_table",
     "manual_step",
 ]

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image as Canvas
 
 from lightning_losses.dashboards.history import History
-from lightning_losses.dashboards.segment import Image, Series
+from lightning_losses.dashboards.segment import Image, Series, Table
 
 STEPS = np.arange(0.0, 300.0, 3.0)
 FALLING = np.exp(-STEPS / 100)
@@ -50,7 +50,11 @@ def run(folder: Path, name: str = "first", factor: float = 1.0) -> History:
     reference = {"metric": "test/iou", "value": 0.5, "tolerance": 0.01}
     result = {"recipe": "made", "size": "smoke", "metrics": {"test/iou": 0.5 * factor}, "reference": reference}
     images = [picture(folder, "test/predictions", step) for step in (10, 200)]
-    return History(name, config, logged, images, {**result, "minutes": 0.5, "command": "lightning-losses fit made"})
+    confusion = Table(
+        "test/confusion", 300, ["true class", "as cat", "as dog"], [["cat", 0.75, 0.25], ["dog", 0.0, 1.0]]
+    )
+    result |= {"minutes": 0.5, "command": "lightning-losses fit made"}
+    return History(name, config, logged, images, [confusion], result)
 
 
 def hostile(folder: Path) -> History:
@@ -60,7 +64,10 @@ def hostile(folder: Path) -> History:
     logged |= {f"gradients/term_norm/{HOSTILE}": series(1.0), f"gradients/cosine/{HOSTILE}-dice": series(-0.5)}
     images = [image._replace(key=HOSTILE) for image in made.images] + [made.images[0]._replace(key=f"test/{HOSTILE}")]
     config = {"recipe": {"title": HOSTILE}, HOSTILE: {"value": HOSTILE}}
-    return History(HOSTILE, config, logged, images, {**made.result, "command": HOSTILE, "hardware": HOSTILE}, [HOSTILE])
+    tables = [Table(HOSTILE, 300, [HOSTILE, "shares"], [[HOSTILE, 1.0], [None, float("nan")]])]
+    return History(
+        HOSTILE, config, logged, images, tables, {**made.result, "command": HOSTILE, "hardware": HOSTILE}, [HOSTILE]
+    )
 
 
 def long_runs(rows: int, keys: int) -> Iterator[tuple[str, Series]]:

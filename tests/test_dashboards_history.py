@@ -1,6 +1,7 @@
 """What is read back of a run: all that its logger wrote, and of a damaged log all that is still there."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -46,6 +47,8 @@ def real(tmp_path_factory) -> Path:
             logger.log_metrics(values, step=step)
             table.log_metrics(values, step=step)
         logger.log_metrics({"late": 1.0}, step=300)
+        for step in 299, 300:
+            logger.log_table("val/table", ["class", "share"], [["cat", 0.5], ["dog", float("nan")]], step=step)
         logger.log_image("val/picture", [np.zeros((4, 4, 3), dtype=np.uint8)], step=300)
         logger.experiment.log({"words": "text", "spread": wandb.Histogram([1, 2]), "yes": True})
         logger.experiment.finish()
@@ -69,7 +72,7 @@ def test_log_is_read_as_wandb_reads_it(real) -> None:
             if (
                 number is not None
                 and not isinstance(value, bool)
-                and not key.startswith(("_", STEP, "val/picture", "spread"))
+                and not key.startswith(("_", STEP, "val/picture", "val/table", "spread"))
             ):
                 theirs.setdefault(key, {})[item[STEP]] = number
     ours = numbers(read(folder))
@@ -93,7 +96,25 @@ def test_names_configuration_and_pictures_are_there(real) -> None:
     (picture,) = found.images
     assert (picture.key, picture.step) == ("val/picture", 300)
     assert picture.path.read_bytes().startswith(b"\x89PNG")
+    assert [(table.key, table.step, table.columns) for table in found.tables] == [
+        ("val/table", 299, ["class", "share"]),
+        ("val/table", 300, ["class", "share"]),
+    ]
+    assert repr(found.tables[0].rows) == "[['cat', 0.5], ['dog', nan]]"
     assert any(key.startswith("system/") for key in found.series)
+
+
+def test_a_table_whose_file_is_damaged_is_named_and_left_out(real, tmp_path) -> None:
+    shutil.copytree(real, tmp_path / "copy")
+    first, second = sorted(tmp_path.glob("copy/wandb/offline-run-*/files/media/table/val/*.json"))
+    first.write_text(first.read_text()[:-9])
+    second.unlink()
+    found = read(tmp_path / "copy")
+    assert found.tables == ()
+    assert [problem.partition(" cannot be read")[0] for problem in found.problems] == [
+        "The table val/table of step 299",
+        "The table val/table of step 300",
+    ]
 
 
 def test_of_a_truncated_log_everything_before_its_end_is_shown(real, tmp_path) -> None:

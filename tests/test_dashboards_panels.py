@@ -86,24 +86,26 @@ def limits(name: str, monitors: list[dict]) -> list[str]:
     ]
 
 
-def keys(found: history.History) -> tuple[set[str], set[str]]:
-    return set(found.series), {image.key for image in found.images}
+def keys(found: history.History) -> dict[str | None, set[str]]:
+    """By the kind of medium; None of numbers."""
+    images, tables = ({medium.key for medium in media} for media in (found.images, found.tables))
+    return {None: set(found.series), "image": images, "table": tables}
 
 
 @pytest.mark.parametrize("name", RUNS)
 def test_everything_that_a_recipe_logs_has_a_panel(runs, name) -> None:
-    series, images = keys(runs[name])
-    assert len(series) > 20
-    placed = panels.place(series, images)
-    assert {key for its in placed.values() for key in its} == series | images
+    logged = keys(runs[name])
+    assert len(logged[None]) > 20
+    placed = panels.place(*logged.values())
+    assert {key for its in placed.values() for key in its} == set.union(*logged.values())
 
 
 @pytest.mark.parametrize("name", RUNS)
-def test_every_recipe_ends_with_a_picture_that_the_workspace_names(runs, name) -> None:
-    named = {key for panel in panels.PICTURES.panels for key in panel.keys if "*" not in key}
-    _, images = keys(runs[name])
-    assert images
-    assert images <= named
+def test_every_recipe_ends_with_a_picture_and_a_table_that_the_workspace_names(runs, name) -> None:
+    for kind in "image", "table":
+        named = {key for panel in panels.PICTURES.panels if panel.kind == kind for key in panel.keys if "*" not in key}
+        assert keys(runs[name])[kind]
+        assert keys(runs[name])[kind] <= named
     assert all(image.path.stat().st_size > 1000 for image in runs[name].images)
 
 
@@ -114,7 +116,7 @@ def test_every_pattern_of_every_panel_is_logged_by_a_recipe(runs) -> None:
         for section in panels.SECTIONS
         for panel in section.panels
         for pattern in panel.keys
-        if not any(fnmatchcase(key, pattern) for its in logged for key in its[panel.kind == "image"])
+        if not any(fnmatchcase(key, pattern) for its in logged for key in its[panel.media])
     ]
     assert set(missing) | {"system/gpu.*"} == NOT_HERE
 
@@ -126,8 +128,8 @@ def test_no_run_has_problems(runs) -> None:
 @pytest.mark.parametrize("name", RUNS)
 def test_workspace_draws_each_key_on_the_panel_that_has_it(runs, name) -> None:
     workspace = pytest.importorskip("lightning_losses.dashboards.workspace")
-    numbers = [panel for section in panels.SECTIONS for panel in section.panels if panel.kind != "image"]
-    series, _ = keys(runs[name])
+    numbers = [panel for section in panels.SECTIONS for panel in section.panels if panel.media is None]
+    series = keys(runs[name])[None]
     edges = {edge for key in series if key.startswith("curvature/") for edge in panels.edges(key)}
     for panel, its in panels.place(series).items():
         for key in set(its) - edges:

@@ -13,7 +13,7 @@ from report_runs import HOSTILE, STEPS, hostile, run, series
 
 from lightning_losses.cli import main
 from lightning_losses.dashboards import history, report
-from lightning_losses.dashboards.history import History
+from lightning_losses.dashboards.history import History, Table
 from lightning_losses.dashboards.page.arrays import kept
 from lightning_losses.dashboards.page.matrix import matrix
 from lightning_losses.dashboards.panels import SECTIONS
@@ -182,6 +182,17 @@ def test_a_picture_that_cannot_be_read_is_left_out(made, tmp_path):
         ]
     )
     assert len([attrs for attrs in Document(page).of("img") if attrs.get("src")]) == 1
+
+
+def test_of_each_table_the_last_is_shown_and_the_first_fifty_rows():
+    tables = [
+        Table("mine", step, ["row", "value"], [[f"r{i}", i / 3] for i in range(rows)])
+        for step, rows in ((1, 1), (2, 53))
+    ]
+    texts = Document(report.html([History("x", tables=tables)])).texts
+    assert [text for text in texts if text.startswith("mine")] == ["mine · step 2"]
+    assert [text for text in texts if re.fullmatch(r"r\d+", text)] == [f"r{i}" for i in range(50)]
+    assert {"0.3333", "16.33", "3 more rows."} <= set(texts)
 
 
 def test_names_that_are_markup_are_text(tmp_path):

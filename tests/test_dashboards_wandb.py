@@ -110,8 +110,13 @@ def drawn(value: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
     return {section["name"]: [panel["config"] for panel in section["panels"]] for section in sections}
 
 
+def named(config: dict[str, Any]) -> str:
+    """The table that a panel shows."""
+    return config["panel2Config"]["exp"]["fromOp"]["inputs"]["key"]["val"]
+
+
 def test_workspace_is_the_one_that_was_looked_at() -> None:
-    """After a change that is meant, write it again: python -m tests.test_dashboards_wandb."""
+    """After a change that is meant, write it again: python tests/test_dashboards_wandb.py."""
     assert spec() == json.loads(GOLDEN.read_text())
 
 
@@ -119,8 +124,11 @@ def test_every_panel_is_drawn_in_its_section_over_the_steps() -> None:
     sections = drawn(spec())
     assert list(sections) == [*(section.title for section in panels.SECTIONS), "Configurations compared"]
     for section in panels.SECTIONS:
-        assert [panel["chartTitle"] for panel in sections[section.title]] == [panel.title for panel in section.panels]
-        for panel, config in zip(section.panels, sections[section.title], strict=True):
+        shown, configs = [panel for panel in section.panels if panel.kind != "table"], list(sections[section.title])
+        tables = [key for panel in section.panels if panel.kind == "table" for key in panel.keys if "*" not in key]
+        assert [named(configs.pop()) for _ in tables] == tables[::-1]
+        assert [config["chartTitle"] for config in configs] == [panel.title for panel in shown]
+        for panel, config in zip(shown, configs, strict=True):
             if panel.kind == "image":
                 assert config["mediaKeys"] == [key for key in panel.keys if "*" not in key]
                 continue

@@ -13,13 +13,21 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from lightning_losses import LossModule, losses
-from lightning_losses.callbacks import GradientNormMonitor, LossSurfacePlot, NormalizedLossMonitor, log_figure
+from lightning_losses.callbacks import (
+    GradientNormMonitor,
+    LossSurfacePlot,
+    NormalizedLossMonitor,
+    log_figure,
+    log_table,
+)
 from lightning_losses.dashboards import history
 
 STEPS = 6
 KEY = "0123456789" * 4
 NAMES = {"loss_surface/random": STEPS, "test/prediction": STEPS}
 """The figures and the steps at which they are logged."""
+COLUMNS = ["true class", "as cat", "as dog"]
+ROWS = [["cat", 0.75, 0.25], ["a | b, c", 0.0, 1.0]]
 
 
 class Line(L.LightningModule):
@@ -44,6 +52,7 @@ class Line(L.LightningModule):
 
         figure = Figure(figsize=(2, 1))
         figure.add_subplot().plot([0, 1], [1, 0])
+        log_table(self.trainer, "test/confusion", COLUMNS, ROWS)
         log_figure(self.trainer, "test/prediction", figure, Path(self.trainer.default_root_dir, "prediction.png"))
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
@@ -118,6 +127,7 @@ def test_wandb_has_the_same(root, expected) -> None:
     found = history.read(next(root.glob("wandb/offline-run-*")))
     assert_same(points(found), expected)
     assert {image.key: image.step for image in found.images} == NAMES
+    assert found.tables == (history.Table("test/confusion", STEPS, COLUMNS, ROWS),)
 
 
 def test_tensorboard_has_the_same(root, expected) -> None:
@@ -132,6 +142,12 @@ def test_tensorboard_has_the_same(root, expected) -> None:
     assert {tag: event.step for tag in tags["images"] for event in events.Images(tag)} == NAMES
     assert all(
         event.encoded_image_string.startswith(b"\x89PNG") for tag in tags["images"] for event in events.Images(tag)
+    )
+    (tag,) = tags["tensors"]
+    (event,) = events.Tensors(tag)
+    assert (tag, event.step) == ("test/confusion/text_summary", STEPS)
+    assert event.tensor_proto.string_val[0].decode() == (
+        "| true class | as cat | as dog |\n| --- | --- | --- |\n| cat | 0.75 | 0.25 |\n| a \\| b, c | 0.0 | 1.0 |"
     )
 
 
@@ -150,12 +166,23 @@ def test_mlflow_has_the_same(root, expected) -> None:
         for name, step in NAMES.items():
             (artifact,) = client.list_artifacts(run.info.run_id, f"figures/{name}")
             assert artifact.path == f"figures/{name}/step{step}.png"
+        table = client.download_artifacts(run.info.run_id, f"tables/test/confusion/step{STEPS}.csv")
+        assert Path(table).read_bytes() == (root / f"csv/version_0/tables/test/confusion/step{STEPS}.csv").read_bytes()
 
 
 def test_csv_has_the_figures_beside_its_table(root) -> None:
     found = history.read(root / "csv" / "version_0").images
     assert {image.key: image.step for image in found} == NAMES
     assert all(image.path.read_bytes().startswith(b"\x89PNG") for image in found)
+
+
+def test_csv_has_the_tables_beside_its_own(root) -> None:
+    assert history.read(root / "csv" / "version_0").tables == (history.Table("test/confusion", STEPS, COLUMNS, ROWS),)
+
+
+def test_a_row_of_another_length_is_named() -> None:
+    with pytest.raises(ValueError, match="`rows` must have 3 values each, found 2 in row 1"):
+        log_table(L.Trainer(logger=False), "test/confusion", COLUMNS, [ROWS[0], ROWS[1][:2]])
 
 
 def test_every_figure_is_a_file_too(root) -> None:

@@ -11,6 +11,7 @@ from lightning.pytorch import Trainer
 from lightning_losses.callbacks.continual.figure import matrix_figure
 from lightning_losses.callbacks.continual.metrics import Row
 from lightning_losses.callbacks.figures import log_figure
+from lightning_losses.callbacks.tables import log_table
 from lightning_losses.checks import nearest
 from lightning_losses.replacing import replacing
 
@@ -34,11 +35,12 @@ def row_of(metrics: Mapping[str, Any], metric: str, tasks: int) -> list[float]:
 
 
 def write(trainer: Trainer, folder: Path, matrix: Sequence[Row], tasks: int, metric: str) -> None:
-    """The matrix as CSV and as a picture, which the loggers get too; each file whole or not at all."""
+    """The matrix as CSV and as a picture, each whole or not at all; the loggers get both."""
+    columns = ["after task", *(f"task {task + 1}" for task in range(tasks))]
+    rows = [[i + 1, *row] for i, row in enumerate(matrix)]
     folder.mkdir(parents=True, exist_ok=True)
     with replacing(folder / CSV) as part, part.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["after task", *(f"task {task + 1}" for task in range(tasks))])
-        writer.writerows([i + 1, *row] for i, row in enumerate(matrix))
+        csv.writer(file).writerows([columns, *rows])
+    log_table(trainer, "continual/matrix", columns, rows)
     if not any(math.isnan(value) for row in matrix for value in row):
         log_figure(trainer, "continual/tasks", matrix_figure(matrix, tasks, metric), folder / PNG)

@@ -6,15 +6,18 @@ from typing import Any
 
 import yaml
 
-from lightning_losses.dashboards.segment import Image, Segment
+from lightning_losses.dashboards.segment import Cell, Image, Segment, Table
 
 FILE = "metrics.csv"
 FIGURES = "figures"
 """The folder beside the table in which `log_figure` keeps pictures, as ``<name>/step<n>.png``."""
 
+TABLES = "tables"
+"""The folder beside it in which `log_table` keeps tables, as ``<name>/step<n>.csv``."""
+
 
 def read_csv(folder: Path) -> Segment:
-    """Read ``metrics.csv`` and the pictures in a folder ``version_...``.
+    """Read ``metrics.csv``, the pictures and the tables in a folder ``version_...``.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -34,16 +37,31 @@ def read_csv(folder: Path) -> Segment:
         for key, text in row.items():
             if text:
                 segment.add(key, step, float(text))
-    segment.images = _images(folder / FIGURES)
+    segment.images = [Image(key, step, path) for key, step, path in _kept(folder / FIGURES, "png")]
+    segment.tables = [_table(key, step, path) for key, step, path in _kept(folder / TABLES, "csv")]
     return segment
 
 
-def _images(folder: Path) -> list[Image]:
+def _kept(folder: Path, ending: str) -> list[tuple[str, int, Path]]:
+    """Files ``<key>/step<n>``: key, step and path, in the order of the steps."""
     found = [
-        Image(path.parent.relative_to(folder).as_posix(), int(path.stem.removeprefix("step")), path)
-        for path in folder.glob("**/step*.png")
+        (path.parent.relative_to(folder).as_posix(), int(path.stem.removeprefix("step")), path)
+        for path in folder.glob(f"**/step*.{ending}")
     ]
-    return sorted(found, key=lambda image: (image.step, image.key))
+    return sorted(found, key=lambda file: (file[1], file[0]))
+
+
+def _table(key: str, step: int, path: Path) -> Table:
+    with path.open(newline="", encoding="utf-8") as file:
+        columns, *rows = [*csv.reader(file)] or [[]]
+    return Table(key, step, columns, [[_cell(text) for text in row] for row in rows])
+
+
+def _cell(text: str) -> Cell:
+    try:
+        return float(text)
+    except ValueError:
+        return text
 
 
 def _hyperparameters(path: Path) -> dict[str, Any]:

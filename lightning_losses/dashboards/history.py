@@ -9,12 +9,12 @@ from typing import Any
 import yaml
 
 from lightning_losses.dashboards.csv_log import FILE, read_csv
-from lightning_losses.dashboards.segment import Image, Segment, Series, continued, join, join_images
+from lightning_losses.dashboards.segment import Image, Segment, Series, Table, continued, join, join_images, join_tables
 from lightning_losses.dashboards.wandb_log import read_wandb
 
 CONFIG, RESULT = "config.yaml", "result.json"
 
-__all__ = ["History", "Image", "Series", "read"]
+__all__ = ["History", "Image", "Series", "Table", "read"]
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,7 @@ class History:
         config: what was trained; nested mappings.
         series: the numbers, by key.
         images: in the order in which they were logged.
+        tables: likewise.
         result: `result.json` of a finished `lightning-losses fit`: metrics, reference, minutes, hardware, versions and
             command; empty for a run that is not finished, or not of that command.
         problems: what is missing, in sentences.
@@ -35,6 +36,7 @@ class History:
     config: Mapping[str, Any] = field(default_factory=dict)
     series: Mapping[str, Series] = field(default_factory=dict)
     images: Sequence[Image] = ()
+    tables: Sequence[Table] = ()
     result: Mapping[str, Any] = field(default_factory=dict)
     problems: Sequence[str] = ()
 
@@ -70,6 +72,7 @@ def read(run_dir: Path | str) -> History:
         config or log[-1].config,
         join(log),
         join_images(log) or join_images(logs[0]),
+        join_tables(log) or join_tables(logs[0]),
         _mapping(folder / RESULT, json.loads, problems),
         problems,
     )

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Literal
 
-Kind = Literal["line", "band", "matrix", "image"]
+Kind = Literal["line", "band", "matrix", "image", "table"]
 """``band``: lines ``a/x`` with a shade from ``a_lower/x`` to ``a_upper/x``, see `edges`. ``matrix``: lines of pairs
 ``.../a-b``, of which a page may draw the last values as a matrix."""
 
@@ -30,6 +30,11 @@ class Panel:
     smoothing: float = 0.0
     log: bool = False
     summary: Literal["last", "min", "max"] = "last"
+
+    @property
+    def media(self) -> str | None:
+        """The kind, if it is not one of numbers."""
+        return self.kind if self.kind in ("image", "table") else None
 
     def takes(self, key: str) -> bool:
         """Whether a pattern matches."""

@@ -195,7 +195,7 @@ CURVATURE = Section(
 )
 
 PICTURES = Section(
-    "Pictures",
+    "Pictures and tables",
     (
         Panel(
             "Loss surface",
@@ -209,8 +209,14 @@ PICTURES = Section(
             "What the model makes of single examples, and of tasks.",
             kind="image",
         ),
+        Panel(
+            "Class by class",
+            ("test/confusion", "test/classes", "continual/matrix", "*"),
+            "Which class is taken for which, how good each one is, and how good each task still is after later ones.",
+            kind="table",
+        ),
     ),
-    "What numbers do not show.",
+    "What curves do not show.",
 )
 
 COST = Section(
@@ -244,20 +250,21 @@ SECTIONS = (RESULTS, LOSSES, BALANCE, CURVATURE, GRADIENTS, PICTURES, COST)
 """Everything that is shown, in order."""
 
 
-def place(series: Iterable[str], images: Iterable[str] = ()) -> dict[Panel, list[str]]:
+def place(series: Iterable[str], images: Iterable[str] = (), tables: Iterable[str] = ()) -> dict[Panel, list[str]]:
     """The keys of each panel that has some, in the order of `SECTIONS`; a key goes to the first panel that takes it.
 
     Args:
         series: keys of numbers.
-        images: keys of pictures, which go to panels of the kind ``"image"`` and numbers to the others.
+        images: keys of pictures, which go to panels of the kind ``"image"``.
+        tables: keys of tables, which go to panels of the kind ``"table"``, and numbers to the others.
 
     >>> {panel.title: keys for panel, keys in place(["train/loss", "train/raw/dice"]).items()}
     {'Total loss': ['train/loss'], 'Raw loss of each term': ['train/raw/dice']}
     """
     placed: dict[Panel, list[str]] = {panel: [] for section in SECTIONS for panel in section.panels}
-    for keys, is_image in (series, False), (images, True):
+    for keys, kind in (series, None), (images, "image"), (tables, "table"):
         for key in keys:
-            panels = (panel for panel in placed if (panel.kind == "image") == is_image and panel.takes(key))
+            panels = (panel for panel in placed if panel.media == kind and panel.takes(key))
             if (panel := next(panels, None)) is not None:
                 placed[panel].append(key)
     return {panel: keys for panel, keys in placed.items() if keys}

@@ -34,6 +34,18 @@ class Image(NamedTuple):
     path: Path
 
 
+Cell = str | float | None
+
+
+class Table(NamedTuple):
+    """A table that was logged."""
+
+    key: str
+    step: int
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Cell]]
+
+
 @dataclass
 class Segment:
     """What one start of a run has logged.
@@ -46,6 +58,7 @@ class Segment:
         config: what the logger was told of the run.
         points: the values of each key by their steps; of two at one step, the later one.
         images: in order.
+        tables: in order.
         problems: what is missing, in sentences.
         has_ended: whether the log says so.
     """
@@ -57,6 +70,7 @@ class Segment:
     config: dict[str, Any] = field(default_factory=dict)
     points: dict[str, dict[float, float]] = field(default_factory=dict)
     images: list[Image] = field(default_factory=list)
+    tables: list[Table] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     has_ended: bool = True
 
@@ -118,6 +132,12 @@ def join_images(segments: Sequence[Segment]) -> tuple[Image, ...]:
     """All pictures, except those that a killed segment logged beyond the point from which the run was resumed."""
     ends = zip(segments, _ends(segments), strict=True)
     return tuple(image for segment, end in ends for image in segment.images if image.step < end)
+
+
+def join_tables(segments: Sequence[Segment]) -> tuple[Table, ...]:
+    """All tables, likewise."""
+    ends = zip(segments, _ends(segments), strict=True)
+    return tuple(table for segment, end in ends for table in segment.tables if table.step < end)
 
 
 def _ends(segments: Sequence[Segment]) -> list[float]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from lightning_losses.dashboards.record_log import read_records
-from lightning_losses.dashboards.segment import SYSTEM, Image, Segment
+from lightning_losses.dashboards.segment import SYSTEM, Image, Segment, Table
 
 STEP = "trainer/global_step"
 """Where Lightning's WandbLogger keeps the step; W&B's own counts calls."""
@@ -60,7 +60,7 @@ def read_wandb(folder: Path) -> Segment:
 
 
 def _add_row(segment: Segment, items: Iterable[_Item]) -> None:
-    """One row of numbers and pictures."""
+    """One row of numbers, pictures and tables."""
     numbers: dict[str, float] = {}
     media: dict[str, dict[str, Any]] = {}
     for item in items:
@@ -78,6 +78,8 @@ def _add_row(segment: Segment, items: Iterable[_Item]) -> None:
             segment.add(key, step, value)
     for key, what in media.items():
         segment.images += _images(segment, key, int(step), what)
+        if what.get("_type") == "table-file":
+            segment.tables += _tables(segment, key, int(step), segment.source.parent / "files" / str(what.get("path")))
 
 
 def _images(segment: Segment, key: str, step: int, what: Mapping[str, Any]) -> Iterable[Image]:
@@ -89,6 +91,15 @@ def _images(segment: Segment, key: str, step: int, what: Mapping[str, Any]) -> I
             yield Image(key, step, path)
         else:
             segment.problems.append(f"The picture {key} of step {step} is missing: {path}.")
+
+
+def _tables(segment: Segment, key: str, step: int, path: Path) -> Iterable[Table]:
+    """The table of a file, if it is still there and whole."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        yield Table(key, step, [str(column) for column in content["columns"]], [list(row) for row in content["data"]])
+    except (OSError, ValueError, KeyError, TypeError):
+        segment.problems.append(f"The table {key} of step {step} cannot be read: {path}.")
 
 
 def _add_system(segment: Segment, stats: Any) -> None:

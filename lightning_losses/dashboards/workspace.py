@@ -27,7 +27,9 @@ def workspace(entity: str, project: str, group_by: Sequence[str] = ()) -> ws.Wor
     """
     compared = ws.Section(name="Configurations compared", panels=[wr.RunComparer(diff_only="split")])
     sections = [
-        ws.Section(name=section.title, panels=[_drawn(panel) for panel in section.panels], is_open=True)
+        ws.Section(
+            name=section.title, panels=[drawn for panel in section.panels for drawn in _drawn(panel)], is_open=True
+        )
         for section in SECTIONS
     ]
     return ws.Workspace(
@@ -46,15 +48,21 @@ def metric_regex(panel: Panel) -> str:
     The edges of bands are left out where there may be many bands: W&B draws no shades.
     """
     before = takewhile(lambda other: other != panel, (other for section in SECTIONS for other in section.panels))
-    taken = [key for other in before if other.kind != "image" for key in other.keys]
+    taken = [key for other in before if other.media is None for key in other.keys]
     drawn_as_edges = {edge for key in panel.keys for edge in edges(key)} if panel.kind == "band" else set()
     return f"^({'|'.join(regex_of(key, taken) for key in panel.keys if key not in drawn_as_edges)})$"
 
 
-def _drawn(panel: Panel) -> wr.LinePlot | wr.MediaBrowser:
+def _drawn(panel: Panel) -> list[wr.LinePlot | wr.MediaBrowser | wr.WeavePanelSummaryTable]:
     named = [key for key in panel.keys if not WILD.search(key)]
     if panel.kind == "image":  # W&B takes no patterns here
-        return wr.MediaBrowser(title=panel.title, media_keys=named, gallery_axis="step")
+        return [wr.MediaBrowser(title=panel.title, media_keys=named, gallery_axis="step")]
+    if panel.kind == "table":
+        return [wr.WeavePanelSummaryTable(table_name=key) for key in named]
+    return [_plot(panel, named)]
+
+
+def _plot(panel: Panel, named: Sequence[str]) -> wr.LinePlot:
     is_wild = len(named) < len(panel.keys)
     return wr.LinePlot(
         title=panel.title,

@@ -1,5 +1,6 @@
 """Detection with a composed, balanced and monitored loss."""
 
+import math
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from lightning_losses import LossModule
 from lightning_losses.callbacks.figures import log_figure
+from lightning_losses.callbacks.tables import log_table
 from lightning_losses.checks import check_number, message
 from lightning_losses.recipes.optimization import check_length, check_optimization, scheduled_adamw
 
@@ -139,15 +141,18 @@ class Detector(LightningModule):
 
     def on_test_epoch_end(self) -> None:
         """Average precision on the test set, of each class too, and a picture of its first samples."""
-        self._log_precision("test")
+        values = self._log_precision("test")
         if self.trainer.is_global_zero:
+            rows: list[list[str | float]] = [[name, values.get(f"map/{name}", math.nan)] for name in self.class_names]
+            log_table(self.trainer, "test/classes", ["class", "average precision"], rows)
             figure = detection_figure(self._shown, self.class_names)
             log_figure(self.trainer, "test/predictions", figure, Path(self.trainer.default_root_dir, "predictions.png"))
         self._shown.clear()
 
-    def _log_precision(self, split: str) -> None:
+    def _log_precision(self, split: str) -> dict[str, float]:
         values = self.precision_metric.compute(per_class=split == "test")
         self.log_dict({f"{split}/{name}": value for name, value in values.items()}, prog_bar=True, sync_dist=True)
+        return values
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW, its learning rate scheduled step by step."""

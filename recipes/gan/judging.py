@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
 from lightning_losses.callbacks.figures import log_figure
+from lightning_losses.callbacks.tables import log_table
 
 from .data import Batch, ImageData
 from .fid import fid
@@ -98,6 +99,8 @@ class Judged(LightningModule):
             self.log("test/fid", self._fid(self.inception), sync_dist=True)
         if self.trainer.is_global_zero:
             figure = quality_figure(torch.stack(self._real), torch.stack(self._fake), counts, values)
+            rows: list[list[str | float]] = [[str(index), *its] for index, its in enumerate(counts.T.tolist())]
+            log_table(self.trainer, "test/classes", ["class", "real images", "samples"], rows)
             log_figure(self.trainer, "test/samples", figure, Path(self.trainer.default_root_dir, "predictions.png"))
         self._real, self._fake = [], []
 

@@ -1,5 +1,7 @@
 """Overlap of predicted and true regions, from one confusion matrix of all pixels of a data set."""
 
+from collections.abc import Sequence
+
 from torch import Tensor
 from torchmetrics.classification import MulticlassConfusionMatrix
 
@@ -25,15 +27,33 @@ class Overlap(MulticlassConfusionMatrix):
     >>> import torch
     >>> overlap = Overlap(num_classes=2)
     >>> overlap.update(torch.tensor([0, 0, 1, 1]), torch.tensor([0, 1, 1, 1]))
-    >>> {name: round(float(value), 4) for name, value in overlap.compute().items()}
-    {'iou': 0.5833, 'dice': 0.8}
+    >>> overlap.compute()
+    {'iou': tensor(0.5833), 'dice': tensor(0.8000), 'confusion': tensor([[1, 0],
+            [1, 2]])}
     """
 
     def __init__(self, num_classes: int, ignore_index: int | None = None) -> None:
         super().__init__(num_classes, ignore_index=ignore_index, validate_args=False)
 
     def compute(self) -> dict[str, Tensor]:  # type: ignore[override]
-        """``{"iou": ..., "dice": ...}``, two 0-d tensors."""
+        """``iou`` and ``dice``, 0-d tensors, and ``confusion``, the pixels by true and predicted class [C, C]."""
         matrix = super().compute()
         both, sizes = matrix.diag(), matrix.sum(0) + matrix.sum(1)
-        return {"iou": (both / (sizes - both)).nanmean(), "dice": (2 * both / sizes)[1:].nanmean()}
+        iou, dice = (both / (sizes - both)).nanmean(), (2 * both / sizes)[1:].nanmean()
+        return {"iou": iou, "dice": dice, "confusion": matrix}
+
+
+def confusion_table(confusion: Tensor, class_names: Sequence[str]) -> tuple[list[str], list[list[str | float]]]:
+    """Columns and rows for `log_table`: of the pixels of each class the share that was taken for which.
+
+    Args:
+        confusion: pixels by true and predicted class, [C, C].
+        class_names: of the classes.
+
+    >>> import torch
+    >>> confusion_table(torch.tensor([[3, 1], [0, 0]]), ["ground", "cell"])
+    (['true class', 'as ground', 'as cell'], [['ground', 0.75, 0.25], ['cell', 0.0, 0.0]])
+    """
+    shares = confusion / confusion.sum(1, keepdim=True).clamp_min(1)
+    rows: list[list[str | float]] = [[name, *row] for name, row in zip(class_names, shares.tolist(), strict=True)]
+    return ["true class", *(f"as {name}" for name in class_names)], rows

@@ -10,12 +10,13 @@ from torch import Tensor
 
 from lightning_losses import LossModule
 from lightning_losses.callbacks.figures import log_figure
+from lightning_losses.callbacks.tables import log_table
 from lightning_losses.checks import check_number, message
 from lightning_losses.recipes.optimization import check_length, check_optimization, scheduled_adamw
 from lightning_losses.recipes.sharding import broadcast_buffers, shard
 
 from .distances import signed_distances
-from .metrics import Overlap
+from .metrics import Overlap, confusion_table
 from .networks import build_network
 from .plot import prediction_figure
 
@@ -141,17 +142,21 @@ class Segmenter(LightningModule):
         self._log_overlap("val", self.val_overlap)
 
     def on_test_epoch_end(self) -> None:
-        """Mean IoU and Dice of the test set, and a picture of its first samples."""
-        self._log_overlap("test", self.test_overlap)
+        """Mean IoU and Dice of the test set, what is taken for what, and a picture of its first samples."""
+        confusion = self._log_overlap("test", self.test_overlap)
         if self.trainer.is_global_zero:
+            log_table(self.trainer, "test/confusion", *confusion_table(confusion, self.class_names))
             figure = prediction_figure(self._shown, self.class_names)
             log_figure(self.trainer, "test/predictions", figure, Path(self.trainer.default_root_dir, "predictions.png"))
         self._shown.clear()
 
-    def _log_overlap(self, split: str, overlap: Overlap) -> None:
-        values = {f"{split}/{name}": value for name, value in overlap.compute().items()}
+    def _log_overlap(self, split: str, overlap: Overlap) -> Tensor:
+        values = overlap.compute()
+        confusion = values.pop("confusion")
+        values = {f"{split}/{name}": value for name, value in values.items()}
         self.log_dict(values, prog_bar=True, sync_dist=True)  # the same on all ranks, which Lightning cannot know
         overlap.reset()
+        return confusion
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW, its learning rate scheduled step by step."""

@@ -7,6 +7,7 @@ from typing import Any
 
 from lightning_losses.dashboards.history import History
 from lightning_losses.dashboards.page.charts import Chart, Charts
+from lightning_losses.dashboards.page.data_tables import DataTable, data_tables
 from lightning_losses.dashboards.page.matrix import Matrix, matrix
 from lightning_losses.dashboards.page.pictures import Picture, pictures
 from lightning_losses.dashboards.panels import SECTIONS, Panel, Section, place
@@ -35,6 +36,7 @@ class Block:
     figures: Figures | None = None
     matrices: list[tuple[int, Matrix]] = field(default_factory=list)
     pictures: list[Picture] = field(default_factory=list)
+    tables: list[DataTable] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,8 @@ def contents(histories: Sequence[History], names: Sequence[str]) -> Content:
     """Put what runs have logged where the panels say; what no panel takes comes last, under its own first word."""
     keys = sorted({key for history in histories for key in history.series}, key=_natural)
     shown = [picture for run, history in enumerate(histories) for picture in pictures(run, history.images)]
-    placed = place(keys, dict.fromkeys(picture.key for picture in shown))
+    tables = [table for run, history in enumerate(histories) for table in data_tables(run, history.tables)]
+    placed = place(keys, *(dict.fromkeys(medium.key for medium in media) for media in (shown, tables)))
     taken = {key for its in placed.values() for key in its}
     rest = _rest([key for key in keys if key not in taken])
     charts, anchors, parts = Charts(histories, names), dict[str, str](), list[Part]()
@@ -74,18 +77,20 @@ def contents(histories: Sequence[History], names: Sequence[str]) -> Content:
         for panel in section.panels:
             its = placed.get(panel) or [key for key in keys if key not in taken and panel.takes(key)]
             if its:
-                blocks.append(_block(f"panel-{number}-{len(blocks)}", panel, its, charts, shown))
-                anchors |= {key: blocks[-1].anchor for key in its if panel.kind != "image"}
+                block = Block(f"panel-{number}-{len(blocks)}", panel)
+                block.pictures = [picture for picture in shown if panel.kind == "image" and picture.key in its]
+                block.tables = [table for table in tables if panel.kind == "table" and table.key in its]
+                if panel.media is None:
+                    _fill(block, its, charts)
+                    anchors |= dict.fromkeys(its, block.anchor)
+                blocks.append(block)
         if blocks:
             parts.append(Part(f"section-{number}", section, blocks))
     return Content(parts, anchors, _data(charts))
 
 
-def _block(anchor: str, panel: Panel, keys: Sequence[str], charts: Charts, shown: Sequence[Picture]) -> Block:
-    block = Block(anchor, panel)
-    if panel.kind == "image":
-        block.pictures = [picture for picture in shown if picture.key in keys]
-        return block
+def _fill(block: Block, keys: Sequence[str], charts: Charts) -> None:
+    """Draw numbers."""
     values = {key: [_values(history, key) for history in charts.histories] for key in keys}
     single = [key for key in keys if all(len(its) <= 1 for its in values[key])]
     if all(len(set(its)) <= 1 for key in keys for its in values[key]):
@@ -94,11 +99,10 @@ def _block(anchor: str, panel: Panel, keys: Sequence[str], charts: Charts, shown
         rows = {key: [its[0] if its else None for its in values[key]] for key in single}
         block.figures = Figures(rows, any(len(its) > 1 for key in single for its in values[key]))
     if courses := [key for key in keys if key not in single]:
-        block.charts = charts.of(panel, courses)
-    if panel.kind == "matrix":
+        block.charts = charts.of(block.panel, courses)
+    if block.panel.kind == "matrix":
         found = ((run, matrix(history.series)) for run, history in enumerate(charts.histories))
         block.matrices = [(run, its) for run, its in found if its is not None]
-    return block
 
 
 def _values(history: History, key: str) -> list[float]:
