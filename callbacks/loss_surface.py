@@ -14,6 +14,7 @@ from tqdm.auto import tqdm  # type: ignore[import-untyped]
 
 from lightning_losses.callbacks.curvature_strategies import check_strategy, check_whole_parameters
 from lightning_losses.callbacks.figures import log_figure
+from lightning_losses.callbacks.over_ranks import or_nan
 from lightning_losses.callbacks.replay import Replay
 from lightning_losses.callbacks.surface_directions import Plane, eigen_plane, random_plane, trajectory_plane
 from lightning_losses.callbacks.surface_figure import Surface
@@ -177,7 +178,7 @@ class LossSurfacePlot(Callback):
         self, trainer: Trainer, objective: Objective, parameters: Parameters, plane: Plane
     ) -> tuple[Tensor, Tensor]:
         """The grid and the losses on it, the mean of all ranks'."""
-        objective = partial(_or_nan, objective)
+        objective = or_nan(objective)
         points = self._affordable(objective, parameters)
         half = points // 2
         at = torch.arange(-half, half + 1) / half * (1.0 if self.directions == "trajectory" else self.radius)
@@ -206,14 +207,6 @@ class LossSurfacePlot(Callback):
         surface.save(path.with_suffix(".pt"))
         log_figure(trainer, f"loss_surface/{self.directions}", surface.figure(), path)
         return path
-
-
-def _or_nan(objective: Objective, parameters: Parameters) -> Tensor:
-    """Far from where training has led a loss may not be finite, and a LossModule says so."""
-    try:
-        return objective(parameters)
-    except FloatingPointError:
-        return torch.tensor(torch.nan, device=next(iter(parameters.values())).device)
 
 
 def _show(bar: Any, done: int, of: int) -> None:

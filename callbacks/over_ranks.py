@@ -15,10 +15,20 @@ from lightning_losses.numerics import widest
 
 
 def mean_loss(objective: Objective) -> Objective:
-    """The mean of the ranks' losses as a function of the parameters, without a graph; it sends a number a call."""
-    if world_size() == 1:
-        return objective
-    return lambda parameters: sum_over_ranks(widest(objective(parameters))) / world_size()
+    """The mean of the ranks' losses, NaN where one is not finite, without a graph; it sends a number a call."""
+    return lambda parameters: sum_over_ranks(widest(or_nan(objective)(parameters))) / world_size()
+
+
+def or_nan(objective: Objective) -> Objective:
+    """Far from where training has led a loss may not be finite, and a LossModule says so: this one is NaN then."""
+
+    def loss(parameters: Parameters) -> Tensor:
+        try:
+            return objective(parameters)
+        except FloatingPointError:
+            return torch.tensor(torch.nan, device=next(iter(parameters.values())).device)
+
+    return loss
 
 
 def mean_gradient(objective: Objective, parameters: Parameters) -> dict[str, Tensor]:

@@ -11,8 +11,13 @@ from lightning.pytorch.strategies import DDPStrategy
 from parity.ranks import on_ranks
 from test_hessian_trace import INPUTS, Model, batches, fit
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+from lightning_losses.callbacks.over_ranks import mean_loss
+from lightning_losses.callbacks.surface_directions import eigen_plane
+from lightning_losses.curvature import critical_sharpness
+from lightning_losses.curvature.directions import flattened
 from lightning_losses.losses import CrossEntropy, Dice
 
 Batches = list[tuple[Tensor, Tensor]]
@@ -49,10 +54,24 @@ def found(model: Model, data: Batches, trainer: dict[str, Any], sharpness: str |
     return [latest for latest, _ in fit(model, data, trainer=trainer | {"precision": "64-true"}, sharpness=sharpness)]
 
 
+def eigenvectors(data: Batches, **trainer: Any) -> list[Found]:
+    """The plane of a `LossSurfacePlot`, a batch after another."""
+    torch.manual_seed(0)
+    net, loss = nn.Sequential(nn.Linear(INPUTS, 5), nn.Tanh(), nn.Linear(5, 3)).double(), Overlap()
+    at = {name: p.detach() for name, p in net.named_parameters()}
+    planes = [
+        eigen_plane(lambda p, x=x, y=y: loss(functional_call(net, p, x.double()), y), at, seed=0) for x, y in data
+    ]
+    vectors = [torch.cat([flattened(direction) for direction in plane.directions]) for plane in planes if plane]
+    assert len(vectors) == len(data)
+    return [{str(index): (value, 0.0) for index, value in enumerate(vector.tolist())} for vector in vectors]
+
+
 TRAININGS = {
     "critical": partial(overlapping, sharpness="critical"),
     "lambda_max": partial(overlapping, sharpness="lambda_max"),
     "DDP's static graph, which the monitor's own forwards do not enter": binary,
+    "eigenvectors": eigenvectors,  # while the group of the trainings is still there
 }
 
 
@@ -78,4 +97,14 @@ def test_two_ranks_find_what_one_process_finds_on_both_batches(of_ranks, name: s
         for look, exact in zip(of_rank[name], expected, strict=True):
             assert look.keys() == exact.keys()
             for key, (value, _) in exact.items():
-                assert look[key][0] == pytest.approx(value, rel=1e-9, nan_ok=True), key
+                assert look[key][0] == pytest.approx(value, rel=1e-9, abs=1e-9, nan_ok=True), key
+
+
+def test_a_search_goes_on_where_a_loss_far_away_is_not_finite() -> None:
+    def loss(parameters: dict[str, Tensor]) -> Tensor:
+        if parameters["w"].abs() > 10:
+            raise FloatingPointError("Term 'square' must be finite")
+        return parameters["w"] ** 2
+
+    at, slope = {"w": torch.tensor(1.0)}, {"w": torch.tensor(2.0)}
+    assert critical_sharpness(mean_loss(loss), at, slope, first_step=64.0).value == pytest.approx(2.0)
