@@ -1,8 +1,6 @@
 """The monitor's numbers are those of the Hessian, on any module and whatever it is trained with."""
 
-import copy
 import math
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,82 +8,30 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
+from hessian_trace_problem import (
+    INPUTS,
+    SAMPLES,
+    STEPS,
+    Model,
+    Recurrent,
+    Terms,
+    batches,
+    fit,
+    fit_with,
+    mlp,
+    normalized,
+    still,
+)
 from lightning.pytorch.plugins.precision import MixedPrecision
-from lightning.pytorch.strategies import ModelParallelStrategy
-from parity.ranks import on_ranks
-from parity.training import quiet
 from torch import Tensor, nn
-from torch.distributed.fsdp import fully_shard
 from torch.func import functional_call, hessian
-from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
+from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.utils.checkpoint import checkpoint
-from torch.utils.data import DataLoader
 
-from lightning_losses import LossModule, Term
-from lightning_losses.callbacks import HessianTraceMonitor, IncompatibleError
+from lightning_losses import Term
+from lightning_losses.callbacks import HessianTraceMonitor
 from lightning_losses.curvature import differentiable_twice
 from lightning_losses.losses import MSE, CrossEntropy, Dice
-
-INPUTS, SAMPLES, STEPS = 4, 8, 6
-
-
-class Model(L.LightningModule):
-    """A network, its loss, its optimizer."""
-
-    def __init__(
-        self,
-        net: nn.Module,
-        loss: Callable[[Tensor, Tensor], Tensor] = cross_entropy,
-        optimizer: Callable[..., torch.optim.Optimizer] = lambda p: torch.optim.SGD(p, lr=0.05),
-    ) -> None:
-        super().__init__()
-        self.net, self.loss, self.optimizer = net, loss, optimizer
-
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        return self.loss(self.net(batch[0]), batch[1])
-
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        return self.optimizer(self.parameters())
-
-
-def batches(rank: int = 0, classes: int = 3, shape: tuple[int, ...] = (INPUTS,)) -> list[tuple[Tensor, Tensor]]:
-    generator = torch.Generator().manual_seed(rank)
-    return [
-        (torch.randn(SAMPLES, *shape, generator=generator), torch.randint(classes, (SAMPLES,), generator=generator))
-        for _ in range(STEPS)
-    ]
-
-
-class Witness(L.Callback):
-    """What the monitor has found at every batch, beside the parameters and the batch at which it has looked."""
-
-    def __init__(self, look: Callable[[L.LightningModule, Any], Any]) -> None:
-        self.look = look
-        self.before: Any = None
-        self.seen: list[tuple[dict[str, tuple[float, float]], Any]] = []
-
-    def on_train_batch_start(self, trainer: L.Trainer, model: L.LightningModule, batch: Any, batch_idx: int) -> None:
-        self.before = self.look(model, batch)
-
-    def on_train_batch_end(self, trainer: L.Trainer, model: L.LightningModule, *args: Any) -> None:
-        monitor = next(c for c in trainer.callbacks if isinstance(c, HessianTraceMonitor))
-        self.seen.append((monitor.latest, self.before))
-
-
-def fit(
-    model: L.LightningModule,
-    data: list[Any],
-    look: Callable[[L.LightningModule, Any], Any] = lambda model, batch: None,
-    trainer: dict[str, Any] | None = None,
-    **options: Any,
-) -> list[tuple[dict[str, tuple[float, float]], Any]]:
-    witness, monitor = Witness(look), HessianTraceMonitor(**{"every_n_steps": 1, "sharpness": None} | options)
-    with quiet():
-        L.Trainer(
-            accelerator="cpu", max_epochs=1, logger=False, enable_checkpointing=False, enable_progress_bar=False,
-            enable_model_summary=False, callbacks=[witness, monitor], **(trainer or {}),
-        ).fit(model, DataLoader(data, batch_size=None))  # fmt: skip
-    return witness.seen
 
 
 def exact_trace(model: L.LightningModule, batch: tuple[Tensor, Tensor]) -> float:
@@ -118,15 +64,6 @@ def test_the_trace_of_logistic_regression_is_its_closed_form() -> None:
         assert found["trace/total"][0] == pytest.approx(exact, rel=1e-6)
 
 
-class Recurrent(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.rnn, self.head = nn.LSTM(3, 4, batch_first=True), nn.Linear(4, 3)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.rnn(x)[0][:, -1])
-
-
 class Tied(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -145,17 +82,6 @@ class Checkpointed(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head(checkpoint(self.body, x, use_reentrant=False))
-
-
-def mlp(activation: type[nn.Module] = nn.ReLU) -> nn.Sequential:
-    return nn.Sequential(nn.Linear(INPUTS, 6), activation(), nn.Linear(6, 3))
-
-
-def normalized() -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(2, 4, 3, bias=False), nn.BatchNorm2d(4, momentum=0.0), nn.ReLU(inplace=True), nn.MaxPool2d(2), nn.Dropout(0.5),
-        nn.Flatten(), nn.Linear(16, 3),
-    )  # fmt: skip
 
 
 def attention() -> nn.Module:
@@ -194,10 +120,6 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], bool]] = {
 }
 
 
-def still(p: Any) -> torch.optim.Optimizer:
-    return torch.optim.SGD(p, lr=0.0)
-
-
 @pytest.mark.parametrize(
     ("name", "matrix"),
     [(name, "Hessian") for name in NETWORKS]
@@ -227,16 +149,6 @@ def test_it_says_whether_it_is_the_hessian(name: str) -> None:
     assert float(trainer.callback_metrics["curvature/is_hessian"]) == certified
 
 
-def fit_with(monitor: L.Callback, model: L.LightningModule, data: list[Any], **trainer: Any) -> L.Trainer:
-    trainer = L.Trainer(**{
-        "accelerator": "cpu", "max_epochs": 1, "logger": False, "enable_checkpointing": False,
-        "enable_progress_bar": False, "enable_model_summary": False, "log_every_n_steps": 1, "callbacks": [monitor],
-    } | trainer)  # fmt: skip
-    with quiet():
-        trainer.fit(model, DataLoader(data, batch_size=None))
-    return trainer
-
-
 @pytest.mark.parametrize("precision", ["32-true", "64-true", "bf16-mixed", "16-mixed"])
 def test_precision_plugins_change_nothing_but_rounding(precision: str) -> None:
     """It looks outside autocast and knows nothing of a scaler, at the parameters that training has led to."""
@@ -259,22 +171,6 @@ def test_the_loss_is_not_divided_and_no_gradient_clipped(options: dict[str, Any]
     model = Model(nn.Linear(INPUTS, 1), loss=lambda z, y: nn.functional.mse_loss(z, torch.ones_like(z)))
     for found, exact in fit(model, batches(), lambda m, b: float(2 * (b[0].square().sum(1) + 1).mean()), options):
         assert found["trace/total"][0] == pytest.approx(exact, rel=1e-5)
-
-
-class Terms(L.LightningModule):
-    def __init__(self, **terms: Any) -> None:
-        super().__init__()
-        torch.manual_seed(0)
-        self.net = mlp()
-        self.criterion = LossModule(terms)
-
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        z = self.net(batch[0])
-        inputs = {"input": z, "target": batch[1], "extent": torch.zeros_like(z)}
-        return self.criterion(**{name: value for name, value in inputs.items() if name in self.criterion.inputs})
-
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        return still(self.parameters())
 
 
 def test_terms_and_layers_add_up_to_the_total() -> None:
@@ -370,14 +266,6 @@ def test_critical_sharpness_of_a_quadratic_is_its_curvature_along_the_step() -> 
         assert found["critical"][0] == pytest.approx(ratio, rel=1e-3)
 
 
-@pytest.mark.parametrize("sharpness", ["lambda_max", "critical"])
-def test_a_batch_without_a_finite_loss_is_left_out(sharpness: str) -> None:
-    data = batches()
-    data[2][0][0, 0] = math.nan
-    seen = fit(Model(mlp(nn.Tanh)), data[:3], sharpness=sharpness)
-    assert [math.isnan(found[sharpness][0]) for found, _ in seen] == [False, False, True]
-
-
 def test_a_resumed_monitor_goes_on_from_its_estimates(tmp_path: Path) -> None:
     def monitor() -> HessianTraceMonitor:
         return HessianTraceMonitor(every_n_steps=2, sharpness=None)
@@ -392,151 +280,7 @@ def test_a_resumed_monitor_goes_on_from_its_estimates(tmp_path: Path) -> None:
     assert repr(second.state_dict()) == repr(first.state_dict())
 
 
-def test_what_a_training_does_not_pay_for_is_not_looked_at_and_said(caplog: pytest.LogCaptureFixture) -> None:
-    monitor = HessianTraceMonitor(budget=0.5)
-    with caplog.at_level("INFO", logger="lightning.pytorch.utilities.rank_zero"):
-        fit_with(monitor, Model(mlp()), batches() * 6)
-    assert "trace/total" in monitor.latest
-    assert "lambda_max" not in monitor.latest
-    assert (
-        "does not look at lambda_max: a look costs the time of some 30 steps, which 25.0% of 36 batches" in caplog.text
-    )
-
-
-class Nothing(Model):
-    def training_step(self, batch: Any, batch_idx: int) -> None:
-        return None
-
-
-def test_a_step_without_a_loss_is_left_out_and_said() -> None:
-    with pytest.warns(UserWarning, match=r"curvature at step 0 was not measured: `training_step` must return a loss"):
-        trainer = L.Trainer(
-            accelerator="cpu", max_epochs=1, logger=False, enable_checkpointing=False, enable_progress_bar=False,
-            enable_model_summary=False, callbacks=[HessianTraceMonitor(every_n_steps=1, sharpness=None)],
-        )  # fmt: skip
-        trainer.fit(Nothing(mlp()), DataLoader(batches(), batch_size=None))
-
-
-@pytest.mark.parametrize(
-    ("make", "options", "error", "words"),
-    [
-        (
-            lambda: Terms(kind=CrossEntropy(), overlap=Dice()),
-            {"matrix": "GGN"},
-            IncompatibleError,
-            "The loss Dice is no sum",
-        ),
-        (lambda: Model(mlp()), {"optimizer": 1}, ValueError, "`optimizer` must be one of 1, found index 1"),
-        (lambda: Model(mlp()), {"groups": {"trunk": "body.*"}}, ValueError, "must match a parameter, found 'body.*'"),
-        (
-            lambda: Model(mlp()),
-            {"groups": {"total": "net.*"}},
-            ValueError,
-            "`groups` must be named otherwise than 'total'",
-        ),
-    ],
-    ids=["no likelihood", "no such optimizer", "no such layer", "a name that is taken"],
-)
-def test_what_cannot_be_measured_is_refused_by_name(
-    make: Any, options: dict[str, Any], error: type[Exception], words: str
-) -> None:
-    with pytest.raises(error, match=words):
-        fit_with(HessianTraceMonitor(every_n_steps=1, **options), make(), batches())
-
-
-def test_a_loss_that_cannot_be_differentiated_twice_is_refused_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    def once(*args: Any) -> None:
-        raise RuntimeError("The loss must be made of operations that can be differentiated twice, and one cannot.")
-
-    monkeypatch.setattr("lightning_losses.callbacks.eigenvalue_probe.HessianOperator", once)
-    assert len(fit(Model(mlp()), batches(), sharpness="critical")) == STEPS
-    with pytest.raises(IncompatibleError, match='one cannot. Instead, take sharpness="critical"'):
-        fit(Model(mlp()), batches(), sharpness="lambda_max")
-
-
-@pytest.mark.parametrize(
-    ("options", "sizes", "words"),
-    [
-        ({}, (2, 1), 'HessianTraceMonitor(sharpness="lambda_max") does not work with ModelParallelStrategy'),
-        ({"sharpness": "critical"}, (2, 1), "Instead, take sharpness=None, or use DDPStrategy."),
-        ({"sharpness": None, "matrix": "Hessian"}, (2, 1), 'Instead, take matrix="auto", or use DDPStrategy.'),
-        ({"sharpness": None}, (1, 2), "HessianTraceMonitor does not work with tensor_parallel_size=2"),
-    ],
-    ids=["lambda_max", "critical", "Hessian", "tensor parallel"],
-)
-def test_what_needs_parameters_whole_is_refused_of_shards(
-    options: dict[str, Any], sizes: tuple[int, int], words: str
-) -> None:
-    strategy = ModelParallelStrategy(*sizes)
-    trainer = L.Trainer(accelerator="cpu", devices=2, strategy=strategy, logger=False)
-    with pytest.raises(IncompatibleError, match=re.escape(words)):
-        HessianTraceMonitor(**options).setup(trainer, Model(mlp()), "fit")
-
-
-class Sharded(Model):
-    """FSDP2 where the strategy is one for it."""
-
-    def configure_model(self) -> None:
-        if isinstance(self.trainer.strategy, ModelParallelStrategy):
-            for part in self.net:
-                if list(part.parameters()):
-                    fully_shard(part, mesh=self.device_mesh["data_parallel"])
-
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        return torch.optim.Adam(self.parameters(), lr=0.01)
-
-
-def sharded_on_rank(rank: int, folder: Path) -> list[Any]:
-    """What a rank finds under DDP and under FSDP2, and what it says of a network without formula."""
-    torch.manual_seed(0)
-    net = nn.Sequential(
-        nn.Embedding(5, 6), nn.Flatten(), nn.Linear(18, 6), nn.BatchNorm1d(6, momentum=0.0), nn.ReLU(), nn.Linear(6, 3)
-    )
-    data = [(x.mul(9).long().remainder(5), y) for x, y in batches(rank, shape=(3,))]
-
-    def fsdp() -> ModelParallelStrategy:
-        return ModelParallelStrategy(data_parallel_size=2, tensor_parallel_size=1)
-
-    found = [
-        fit(Sharded(copy.deepcopy(net)), data, trainer={"devices": 2, "strategy": strategy})
-        for strategy in ("ddp", fsdp())
-    ]
-    try:
-        fit(Sharded(nn.Sequential(Recurrent())), batches(shape=(5, 3)), trainer={"devices": 2, "strategy": fsdp()})
-    except IncompatibleError as error:
-        found.append(str(error))
-    return found
-
-
-def test_shards_have_the_trace_of_the_whole(tmp_path: Path) -> None:
-    """Also the layer-normalised one, whose norms are those of whole parameters; a layer without formula is named."""
-    for ddp, fsdp, refusal in on_ranks(sharded_on_rank, tmp_path):
-        for (expected, _), (found, _) in zip(ddp, fsdp, strict=True):
-            assert found.keys() == expected.keys()
-            for name, (value, error) in expected.items():
-                assert found[name] == pytest.approx((value, error), rel=1e-4)
-        assert "No formula gives the norms of single samples at net.0.rnn.weight_ih_l0" in refusal
-
-
 def test_every_layer_with_a_formula_has_its_error_known() -> None:
     """BatchNorm has one in the mode in which it is measured, though not in that of the training."""
     found, _ = fit(Model(normalized()), batches(shape=(2, 6, 6)))[0]
     assert all(error > 0 for _, error in found.values())
-
-
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        ({"budget": 0.0}, "`budget` must be above 0 and below 1, found 0.0"),
-        ({"budget": 1.5}, "`budget` must be above 0 and below 1, found 1.5"),
-        ({"every_n_steps": 0}, "`every_n_steps` must be at least 1, found 0"),
-        ({"matrix": "fisher"}, "`matrix` must be one of 'auto', 'Hessian', 'GGN', found 'fisher'"),
-        ({"mode": "test"}, "`mode` must be one of 'eval', 'train', found 'test'"),
-        ({"sharpness": "max"}, "`sharpness` must be one of 'lambda_max', 'critical', found 'max'"),
-        ({"depth": 0}, "`depth` must be at least 1, found 0"),
-        ({"optimizer": -1}, "`optimizer` must be at least 0, found -1"),
-    ],
-)
-def test_arguments_out_of_range_are_named(options: dict[str, Any], words: str) -> None:
-    with pytest.raises(ValueError, match=words):
-        HessianTraceMonitor(**options)

@@ -1,19 +1,24 @@
 """What one process finds on the union of the ranks' batches the ranks find together, also of losses that look at all."""
 
+import copy
+import re
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import lightning as L
 import pytest
 import torch
-from lightning.pytorch.strategies import DDPStrategy
+from hessian_trace_problem import INPUTS, Model, Recurrent, batches, fit, mlp
+from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy
 from parity.ranks import on_ranks
-from test_hessian_trace import INPUTS, Model, batches, fit
 from torch import Tensor, nn
+from torch.distributed.fsdp import fully_shard
 from torch.func import functional_call
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+from lightning_losses.callbacks import HessianTraceMonitor, IncompatibleError
 from lightning_losses.callbacks.over_ranks import mean_loss
 from lightning_losses.callbacks.surface_directions import eigen_plane
 from lightning_losses.curvature import critical_sharpness
@@ -108,3 +113,67 @@ def test_a_search_goes_on_where_a_loss_far_away_is_not_finite() -> None:
 
     at, slope = {"w": torch.tensor(1.0)}, {"w": torch.tensor(2.0)}
     assert critical_sharpness(mean_loss(loss), at, slope, first_step=64.0).value == pytest.approx(2.0)
+
+
+class Sharded(Model):
+    """FSDP2 where the strategy is one for it."""
+
+    def configure_model(self) -> None:
+        if isinstance(self.trainer.strategy, ModelParallelStrategy):
+            for part in self.net:
+                if list(part.parameters()):
+                    fully_shard(part, mesh=self.device_mesh["data_parallel"])
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.Adam(self.parameters(), lr=0.01)
+
+
+def sharded_on_rank(rank: int, folder: Path) -> list[Any]:
+    """What a rank finds under DDP and under FSDP2, and what it says of a network without formula."""
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        nn.Embedding(5, 6), nn.Flatten(), nn.Linear(18, 6), nn.BatchNorm1d(6, momentum=0.0), nn.ReLU(), nn.Linear(6, 3)
+    )
+    data = [(x.mul(9).long().remainder(5), y) for x, y in batches(rank, shape=(3,))]
+
+    def fsdp() -> ModelParallelStrategy:
+        return ModelParallelStrategy(data_parallel_size=2, tensor_parallel_size=1)
+
+    found = [
+        fit(Sharded(copy.deepcopy(net)), data, trainer={"devices": 2, "strategy": strategy})
+        for strategy in ("ddp", fsdp())
+    ]
+    try:
+        fit(Sharded(nn.Sequential(Recurrent())), batches(shape=(5, 3)), trainer={"devices": 2, "strategy": fsdp()})
+    except IncompatibleError as error:
+        found.append(str(error))
+    return found
+
+
+def test_shards_have_the_trace_of_the_whole(tmp_path: Path) -> None:
+    """Also the layer-normalised one, whose norms are those of whole parameters; a layer without formula is named."""
+    for ddp, fsdp, refusal in on_ranks(sharded_on_rank, tmp_path):
+        for (expected, _), (found, _) in zip(ddp, fsdp, strict=True):
+            assert found.keys() == expected.keys()
+            for name, (value, error) in expected.items():
+                assert found[name] == pytest.approx((value, error), rel=1e-4)
+        assert "No formula gives the norms of single samples at net.0.rnn.weight_ih_l0" in refusal
+
+
+@pytest.mark.parametrize(
+    ("options", "sizes", "words"),
+    [
+        ({}, (2, 1), 'HessianTraceMonitor(sharpness="lambda_max") does not work with ModelParallelStrategy'),
+        ({"sharpness": "critical"}, (2, 1), "Instead, take sharpness=None, or use DDPStrategy."),
+        ({"sharpness": None, "matrix": "Hessian"}, (2, 1), 'Instead, take matrix="auto", or use DDPStrategy.'),
+        ({"sharpness": None}, (1, 2), "HessianTraceMonitor does not work with tensor_parallel_size=2"),
+    ],
+    ids=["lambda_max", "critical", "Hessian", "tensor parallel"],
+)
+def test_what_needs_parameters_whole_is_refused_of_shards(
+    options: dict[str, Any], sizes: tuple[int, int], words: str
+) -> None:
+    strategy = ModelParallelStrategy(*sizes)
+    trainer = L.Trainer(accelerator="cpu", devices=2, strategy=strategy, logger=False)
+    with pytest.raises(IncompatibleError, match=re.escape(words)):
+        HessianTraceMonitor(**options).setup(trainer, Model(mlp()), "fit")
