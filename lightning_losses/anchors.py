@@ -1,15 +1,16 @@
 """Where parameters were when a task ended, and how much each of them matters to it."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from lightning_losses.checks import check_number, message, nearest
+from lightning_losses.distributed import max_over_ranks
 from lightning_losses.numerics import at_least_float32
-from lightning_losses.sharding import is_sharded
+from lightning_losses.sharding import held, is_sharded, laid_as, whole
 
 Parameters = Mapping[str, Tensor]
 """Tensors by name of a parameter."""
@@ -21,6 +22,8 @@ STABLE = 2.0
 @dataclass(frozen=True)
 class Anchor:
     r"""Parameters :math:`\theta^*` and their importances F, by name, in float32 or wider.
+
+    Of parameters that FSDP2 has sharded, a rank holds the same parts as of the model's.
 
     Args:
         parameters: :math:`\theta^*`.
@@ -36,17 +39,14 @@ class Anchor:
         """Copies of the parameters that have an importance, and of that.
 
         Raises:
-            ValueError: the names or shapes do not fit, an importance is negative or not finite, or a parameter is
-                sharded; the message names it.
+            ValueError: the names or shapes do not fit, or an importance is negative or not finite; the message names
+                it.
         """
         for name, importance in fisher.items():
             _check(name, importance.shape, parameters, "`fisher`")
-            if not bool((importance >= 0).all() & importance.isfinite().all()):
-                raise ValueError(message(f"fisher[{name!r}]", "at least 0 and finite everywhere", _worst(importance)))
-        return cls(
-            {name: at_least_float32(parameters[name].detach()).clone() for name in fisher},
-            {name: at_least_float32(importance.detach()).clone() for name, importance in fisher.items()},
-        )
+        laid = {name: laid_as(at_least_float32(f.detach()), parameters[name]).clone() for name, f in fisher.items()}
+        _check_importances(laid)
+        return cls({name: at_least_float32(parameters[name].detach()).clone() for name in fisher}, laid)
 
     def followed_by(self, later: "Anchor", parameters: Parameters, gamma: float) -> "Anchor":
         r"""One anchor in the place of two: importances :math:`\gamma F + F_\text{later}`, at the present parameters."""
@@ -56,18 +56,16 @@ class Anchor:
         return Anchor.of(parameters, fisher)
 
     def beside(self, parameters: Parameters) -> "Anchor":
-        """On the devices of a model's parameters.
+        """On the devices of a model's parameters, and in their shards.
 
         Raises:
-            ValueError: the model lacks a parameter or has it in another shape, as one of another architecture; or a
-                parameter is sharded. The message names it.
+            ValueError: the model lacks a parameter or has it in another shape, as one of another architecture. The
+                message names it.
         """
         for name, anchor in self.parameters.items():
             _check(name, anchor.shape, parameters, "an anchor")
-        if all(anchor.device == parameters[name].device for name, anchor in self.parameters.items()):
-            return self
-        moved = [{n: t.to(parameters[n].device) for n, t in part.items()} for part in (self.parameters, self.fisher)]
-        return Anchor(*moved)
+        laid = [{n: laid_as(t, parameters[n]) for n, t in part.items()} for part in (self.parameters, self.fisher)]
+        return Anchor(*laid)
 
 
 def stable_penalty_step(strength: float, lr: float, fisher: Parameters) -> bool:
@@ -79,7 +77,8 @@ def stable_penalty_step(strength: float, lr: float, fisher: Parameters) -> bool:
     Args:
         strength: the penalty's weight :math:`\lambda`.
         lr: the step size :math:`\eta`.
-        fisher: the importances by name, summed over all anchors, as `EWC.importance` gives them.
+        fisher: the importances by name, summed over all anchors, as `EWC.importance` gives them. If they are sharded,
+            all ranks must call it.
 
     Returns:
         Whether it converges; if not, it warns.
@@ -92,9 +91,9 @@ def stable_penalty_step(strength: float, lr: float, fisher: Parameters) -> bool:
     """
     check_number("strength", strength, at_least=0)
     check_number("lr", lr, at_least=0)
-    greatest = {name: importance.max().item() for name, importance in fisher.items() if importance.numel()}
-    if not greatest:
+    if not fisher:
         return True
+    greatest = dict(zip(fisher, _over_ranks(fisher, torch.max), strict=True))
     name = max(greatest, key=lambda key: greatest[key])
     product = strength * lr * greatest[name]
     if product > STABLE:
@@ -114,8 +113,6 @@ def _check(name: str, shape: torch.Size, parameters: Parameters, owner: str) -> 
             f"than the one whose importances were taken? {nearest(name, parameters)}"
         )
     found = parameters[name]
-    if is_sharded(found):
-        raise ValueError(f"The model must hold its parameters whole, found {name!r} in shards (FSDP2). Use DDP.")
     if found.shape != shape:
         raise ValueError(
             f"The parameter {name!r} has the shape {tuple(found.shape)} in the model and {tuple(shape)} in {owner}. "
@@ -123,5 +120,23 @@ def _check(name: str, shape: torch.Size, parameters: Parameters, owner: str) -> 
         )
 
 
+def _check_importances(fisher: Parameters) -> None:
+    """On all ranks alike, though one alone may hold what is wrong."""
+    wrong = _over_ranks(fisher, lambda part: (~((part >= 0) & part.isfinite())).any())
+    for (name, importance), found in zip(fisher.items(), wrong, strict=True):
+        if found:
+            raise ValueError(message(f"fisher[{name!r}]", "at least 0 and finite everywhere", _worst(importance)))
+
+
+def _over_ranks(fisher: Parameters, greatest: Callable[[Tensor], Tensor]) -> list[float]:
+    """What is greatest in each of the tensors, over their parts on all ranks; 0 of an empty one."""
+    parts = [held(importance).part for importance in fisher.values()]
+    found = [greatest(part).item() if part.numel() else 0.0 for part in parts]
+    if any(map(is_sharded, fisher.values())):
+        found = max_over_ranks(torch.tensor(found, dtype=torch.float64, device=parts[0].device)).tolist()
+    return found
+
+
 def _worst(importance: Tensor) -> float:
-    return importance[~((importance >= 0) & importance.isfinite())][0].item()
+    values = whole(importance)
+    return values[~((values >= 0) & values.isfinite())][0].item()

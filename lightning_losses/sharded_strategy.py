@@ -13,6 +13,7 @@ from torch.distributed.constants import default_pg_timeout
 
 from lightning_losses.checkpoint_io import SHARDS, AtomicCheckpointIO, is_whole, previous, sync
 from lightning_losses.checks import message
+from lightning_losses.extra_states import make_room
 
 REST = "meta.pt"
 """In the folder of a checkpoint, what Lightning keeps beside weights and states of optimizers."""
@@ -67,6 +68,14 @@ class FullyShardedStrategy(ModelParallelStrategy):
         if self.is_global_zero:
             _put_in_place(part, path)
         self.barrier()
+
+    def load_checkpoint(self, checkpoint_path: str | Path, weights_only: bool | None = None) -> dict[str, Any]:
+        """Read the parts into the model and its optimizers, and return the rest."""
+        path = Path(self.broadcast(checkpoint_path))
+        if (path / SHARDS).is_file():
+            assert self.model is not None
+            make_room(self.model, path, self.device_mesh["data_parallel"])
+        return super().load_checkpoint(path, weights_only)
 
     def remove_checkpoint(self, filepath: str | Path) -> None:
         """Delete the folder and the previous version of it."""

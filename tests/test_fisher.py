@@ -1,6 +1,5 @@
 """The diagonal of the Fisher information is what a loop over samples, classes and nothing else gives."""
 
-import copy
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -10,12 +9,10 @@ import torch
 import torch.distributed as dist
 from parity.ranks import on_ranks
 from torch import Tensor, nn
-from torch.distributed.fsdp import fully_shard
 
 from lightning_losses.fisher import Categorical, Gaussian, diagonal_fisher, layer_sums, output_sensitivity
 from lightning_losses.fisher.by_layer import separate_layers
 from lightning_losses.fisher.predictor import Predictor
-from lightning_losses.losses import EWC
 
 SAMPLES, CLASSES = 5, 3
 EXACT = {"rtol": 1e-12, "atol": 1e-14}
@@ -479,21 +476,7 @@ def on_a_rank(rank: int, folder: Path) -> dict:
         for estimator in ("exact", "empirical"):
             found[name, estimator] = diagonal_fisher(network, mine, estimator=estimator)
         found[name, "none here"] = diagonal_fisher(network, mine if rank == 0 else [])
-    whole, ewc = nn.Sequential(nn.Linear(4, 2)), EWC()
-    ewc.consolidate(whole, {"0.weight": torch.ones(2, 4)})
-    shards = fully_shard(copy.deepcopy(whole))
-    found["refused"] = [
-        refusal(lambda: diagonal_fisher(shards, [(torch.ones(2, 4), None)])),
-        refusal(lambda: ewc(shards)),
-        refusal(lambda: ewc.consolidate(shards, {"0.weight": torch.ones(2, 4)})),
-    ]
     return found
-
-
-def refusal(call: Callable[[], object]) -> str:
-    with pytest.raises(ValueError, match="FSDP2") as error:
-        call()
-    return str(error.value)
 
 
 @pytest.fixture(scope="module")
@@ -509,12 +492,6 @@ def test_two_ranks_are_one_process(name: str, of_ranks: list[dict]) -> None:
             expected = diagonal_fisher(network, [(x, y)], estimator=estimator)
             torch.testing.assert_close(found[name, estimator], expected, **EXACT)
         torch.testing.assert_close(found[name, "none here"], diagonal_fisher(network, [(x[:3], None)]), **EXACT)
-
-
-def test_shards_are_refused_by_name(of_ranks: list[dict]) -> None:
-    """Of the Fisher information and of the penalty."""
-    for text in of_ranks[0]["refused"]:
-        assert "must hold its parameters whole, found '0.weight' in shards (FSDP2). Use DDP" in text
 
 
 def test_a_layer_without_a_bias_has_none() -> None:

@@ -3,8 +3,9 @@
 from abc import ABC, abstractmethod
 
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.strategies import ModelParallelStrategy
 
-from lightning_losses.callbacks.compatibility import loss_modules
+from lightning_losses.callbacks.compatibility import IncompatibleError, loss_modules
 from lightning_losses.callbacks.curvature_strategies import check_whole_parameters
 from lightning_losses.losses import EWC
 from lightning_losses.module import LossModule
@@ -31,11 +32,15 @@ class Consolidation(Callback, ABC):
 
 
 class Penalized(Consolidation):
-    """One whose importances go to the EWC term of the model's LossModule."""
+    """One whose importances go to the EWC term of the model's LossModule.
+
+    Under FSDP2 they lie in shards, and the strategy must be `FullyShardedStrategy`.
+    """
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Refuse a model without such a term."""
-        super().on_fit_start(trainer, pl_module)
+        """Refuse a model without such a term, and checkpoints that would lose anchors in shards."""
+        if isinstance(trainer.strategy, ModelParallelStrategy):
+            _check_checkpoints(trainer.strategy, type(self).__name__)
         penalty(pl_module)
 
 
@@ -63,3 +68,13 @@ def penalty(model: LightningModule) -> tuple[LossModule, str, EWC]:
 def strength(criterion: LossModule, name: str) -> float:
     """The weight that a term had in the last step."""
     return float(criterion.report.weights[name])
+
+
+def _check_checkpoints(strategy: ModelParallelStrategy, who: str) -> None:
+    from lightning_losses.sharded_strategy import FullyShardedStrategy
+
+    if not isinstance(strategy, FullyShardedStrategy):
+        raise IncompatibleError(
+            f"{who} does not work with {type(strategy).__name__}: what its checkpoints hold of tasks that have ended "
+            "cannot be read again. Instead, use lightning_losses.sharded_strategy.FullyShardedStrategy, or DDPStrategy."
+        )

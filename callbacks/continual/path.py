@@ -10,8 +10,10 @@ from torch.optim import Optimizer
 from lightning_losses.anchors import Parameters
 from lightning_losses.callbacks.continual.consolidation import Penalized, penalty, strength
 from lightning_losses.checks import check_number, message
+from lightning_losses.distributed import rank
 from lightning_losses.functional.consolidation import path_importance, path_integral
 from lightning_losses.losses import EWC
+from lightning_losses.sharding import is_sharded, laid_as, reshard, whole
 
 Tensors = dict[str, Tensor]
 
@@ -26,7 +28,8 @@ class PathIntegral(Penalized):
 
     Zenke, Poole and Ganguli, "Continual learning through synaptic intelligence", 2017. Their strength c is the term's
     weight 2c, with ``EWC(mode="online")``. It costs no pass over data, and the memory of four copies of the
-    parameters.
+    parameters; under FSDP2, of what a rank holds of them. There the first rank gathers two of the copies for each
+    checkpoint, in the memory of its CPU.
 
     Args:
         damping: :math:`\xi > 0`.
@@ -54,14 +57,19 @@ class PathIntegral(Penalized):
             raise ValueError(message("optimizers", "one with PathIntegral", len(trainer.optimizers)))
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begin, unless a run goes on."""
+        """Begin, unless a run goes on; its checkpoint has all whole."""
         if not self._start:
             self._begin(pl_module)
+        parameters = self._parameters(pl_module)
+        self._start, self._credit = (
+            {name: laid_as(tensor, parameters[name]) for name, tensor in tensors.items()}
+            for tensors in (self._start, self._credit)
+        )
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
         """Take the gradient of the task's loss, and the place that it belongs to."""
         criterion, name, ewc = penalty(pl_module)
-        parameters = dict(pl_module.get_submodule(self.module).named_parameters())
+        parameters = self._parameters(pl_module)
         self._before = copies(parameters)
         self._gradient = {name: p.grad.clone() for name, p in parameters.items() if p.grad is not None}
         if ewc.anchors:
@@ -73,7 +81,7 @@ class PathIntegral(Penalized):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Credit what the step has changed."""
-        parameters = dict(pl_module.get_submodule(self.module).named_parameters())
+        parameters = self._parameters(pl_module)
         for name, gradient in self._gradient.items():
             step = parameters[name].detach() - self._before[name]
             after = path_integral(self._credit[name], gradient, step)
@@ -82,33 +90,38 @@ class PathIntegral(Penalized):
 
     def finish(self, trainer: Trainer, pl_module: LightningModule, task: int) -> None:
         """Anchor the parameters, and begin the next task's path."""
-        network = pl_module.get_submodule(self.module)
-        now = dict(network.named_parameters())
+        now = self._parameters(pl_module)
         importance = {
             name: path_importance(credit, now[name].detach() - self._start[name], self.damping)
             for name, credit in self._credit.items()
         }
-        penalty(pl_module)[2].consolidate(network, importance)
+        penalty(pl_module)[2].consolidate(pl_module.get_submodule(self.module), importance)
         self._begin(pl_module)
 
     def state_dict(self) -> dict[str, Any]:
         """Where the task began, and what is credited so far."""
-        return {"start": self._start, "credit": self._credit}
+        return {"start": _on_first_rank(self._start), "credit": _on_first_rank(self._credit)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore what `state_dict` returned."""
         self._start, self._credit = state_dict["start"], state_dict["credit"]
 
     def _begin(self, pl_module: LightningModule) -> None:
-        parameters = pl_module.get_submodule(self.module).named_parameters()
-        self._start = copies({name: p for name, p in parameters if p.requires_grad})
+        parameters = self._parameters(pl_module)
+        self._start = copies({name: p for name, p in parameters.items() if p.requires_grad})
         self._credit = {name: torch.zeros_like(start) for name, start in self._start.items()}
+
+    def _parameters(self, pl_module: LightningModule) -> Parameters:
+        """As the optimizer sees them."""
+        network = pl_module.get_submodule(self.module)
+        reshard(network)
+        return dict(network.named_parameters())
 
 
 def penalty_gradient(ewc: EWC, parameters: Parameters) -> Tensors:
     r"""The gradient of the penalty, :math:`\sum_t F_t (\theta - \theta^*_t)`, by name."""
     total: Tensors = {}
-    for anchor in ewc.anchors:
+    for anchor in (anchor.beside(parameters) for anchor in ewc.anchors):
         for name, fisher in anchor.fisher.items():
             pull = fisher * (parameters[name].detach() - anchor.parameters[name])
             total[name] = total[name] + pull if name in total else pull
@@ -118,3 +131,15 @@ def penalty_gradient(ewc: EWC, parameters: Parameters) -> Tensors:
 def copies(parameters: Parameters) -> Tensors:
     """Of what is trained."""
     return {name: parameter.detach().clone() for name, parameter in parameters.items()}
+
+
+def _on_first_rank(tensors: Tensors) -> Tensors:
+    """Whole, for a checkpoint's file, which the first rank writes; the others keep what they have whole anyway."""
+    kept: Tensors = {}
+    for name, tensor in tensors.items():
+        everything = whole(tensor)
+        if not is_sharded(tensor):
+            kept[name] = everything
+        elif rank() == 0:
+            kept[name] = everything.cpu()
+    return kept

@@ -57,8 +57,8 @@ class Teacher(nn.Module):
         return {"tasks": self.tasks, "network": self._state}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Restore what `get_extra_state` returned."""
-        self.tasks, self._state = state["tasks"], dict(state["network"])
+        """Restore what `get_extra_state` returned; checkpoints in shards hold no mapping that was empty."""
+        self.tasks, self._state = state["tasks"], dict(state.get("network", {}))
 
 
 class TeacherSnapshot(Consolidation):

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_losses.curvature.graph import is_leaf, node_of, nodes_below
+from lightning_losses.sharding import reshard
 
 
 class ShardedError(RuntimeError):
@@ -26,8 +27,6 @@ def gathered(network: nn.Module, shards: Mapping[str, Tensor]) -> Iterator[None]
         shards: tensors of the parameters that the graph is to lead to, by their names in the network. The others are
             constants.
     """
-    from torch.distributed.fsdp import FSDPModule
-
     replaced: dict[nn.Module, dict[str, Tensor | None]] = {}
     names = {layer: prefix for prefix, layer in network.named_modules() if layer._parameters}
 
@@ -50,9 +49,7 @@ def gathered(network: nn.Module, shards: Mapping[str, Tensor]) -> Iterator[None]
     finally:
         for handle in hooks:
             handle.remove()
-        for module in network.modules():  # the outermost would keep its parameters until a backward
-            if isinstance(module, FSDPModule):
-                module.reshard()
+        reshard(network)
 
 
 def set_up(network: nn.Module) -> None:
@@ -74,8 +71,8 @@ def check_gathered(loss: Tensor) -> None:
     leaves = (node.variable for node in nodes_below([node_of(loss)]) if is_leaf(node))
     if any(isinstance(leaf, nn.Parameter) for leaf in leaves):
         raise ShardedError(
-            "The network uses a sharded parameter otherwise than by calling the layer that owns it, and then its part "
-            "of the curvature cannot be told."
+            "The network uses a sharded parameter otherwise than by calling the layer that owns it, and then what is "
+            "due to it cannot be told."
         )
 
 

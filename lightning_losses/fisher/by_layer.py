@@ -1,6 +1,7 @@
 """Sums over samples from one forward of a batch and backwards to the outputs of its layers."""
 
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from lightning_losses.curvature.estimate import Parameters
 from lightning_losses.curvature.graph import consumers
 from lightning_losses.curvature.products import leaves, recording
 from lightning_losses.curvature.sample_layers import Layers, Outputs, eligible, layers_of, listening
-from lightning_losses.fisher.layer_sums import Magnitude, Sums, layer_sums
+from lightning_losses.fisher.layer_sums import Magnitude, layer_sums
 from lightning_losses.fisher.predictor import Predictor
 
 
@@ -68,18 +69,16 @@ class LayerPass:
         dropped = {name for layer in layers.keys() - self.layers.keys() for name in layers[layer].values()}
         self.others = [name for name in parameters if name in elsewhere | dropped]
 
-    def backward(self, cotangent: Tensor, magnitude: Magnitude) -> Sums:
-        """What a cotangent at the outputs gives to the layers' parameters, by name in the network."""
+    def backward(self, cotangent: Tensor, magnitude: Magnitude) -> Iterator[tuple[str, Tensor]]:
+        """What a cotangent at the outputs gives to the layers' parameters, by name in the network, layer by layer."""
         layers = [layer for layer in self.layers if layer in self._places]
         if not layers:
-            return {}
+            return
         edges = [self._places[layer][1] for layer in layers]
         start = cotangent.to(self.outputs.dtype)
         gradients = torch.autograd.grad(self.outputs, edges, start, retain_graph=True, allow_unused=True)
-        sums: Sums = {}
-        with torch.no_grad():
-            for layer, gradient in zip(layers, gradients, strict=True):
-                if gradient is not None:
+        for layer, gradient in zip(layers, gradients, strict=True):
+            if gradient is not None:
+                with torch.no_grad():
                     own = layer_sums(layer, self._places[layer][0], gradient, magnitude)
-                    sums |= {name: own[parameter] for parameter, name in self.layers[layer].items()}
-        return sums
+                yield from ((name, own[parameter]) for parameter, name in self.layers[layer].items())

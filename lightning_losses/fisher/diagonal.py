@@ -54,6 +54,11 @@ def diagonal_fisher(
     BatchNorm uses its running statistics. Afterwards modes, buffers and the states of the global random generators are
     as before, and nothing is in `.grad`.
 
+    A network that FSDP2 has sharded it gathers, block by block, for the forward of a batch and for each backward, and
+    what a backward gives to a layer is summed into the shards of all ranks before the next layer's turn. All ranks must
+    call it, each with at least one sample; numbers of batches may differ. Only parameters of the layers named above can
+    be asked for there, and not ``"batched"``.
+
     Args:
         network: returns logits [N, C, *] for the inputs of N samples.
         batches: pairs (inputs, targets), on the network's device, as a DataLoader yields them. Inputs are a tensor
@@ -65,12 +70,13 @@ def diagonal_fisher(
         generator: source of randomness for ``"sampled"``; None for one of its own, so that the training's is not used.
 
     Returns:
-        By name a tensor of the parameter's shape, in float32 or wider, the same on all ranks; 0 for parameters that the
-        outputs do not depend on.
+        By name a tensor of the parameter's shape, in float32 or wider, the same on all ranks, or in the shards that the
+        parameter lies in; 0 for parameters that the outputs do not depend on.
 
     Raises:
         ValueError: no sample; an unknown estimator or name; targets are missing or out of range; the network mixes
-            samples (BatchNorm without running statistics), or its parameters lie on the ranks in shards.
+            samples (BatchNorm without running statistics); or it is sharded, and a parameter has no formula.
+        ShardedError: the network is sharded, and uses a parameter otherwise than by calling the layer that owns it.
 
     >>> network = nn.Linear(1, 2, bias=False)
     >>> _ = nn.init.zeros_(network.weight)  # so p = 1/2, and d log p / dw is x/2 or -x/2
@@ -106,7 +112,7 @@ def output_sensitivity(
         predict: from inputs to outputs, where that is not just a call of the network.
 
     Returns:
-        By name a tensor of the parameter's shape, in float32 or wider, the same on all ranks.
+        By name a tensor of the parameter's shape, in float32 or wider, the same on all ranks, or in its shards.
 
     Raises:
         ValueError: no sample, an unknown name, or a network that `diagonal_fisher` would refuse.
@@ -120,10 +126,12 @@ def output_sensitivity(
 
 
 def _mean(summing: Summing, batches: Iterable[tuple[Any, Any]], batched: bool = False) -> dict[str, Tensor]:
+    if batched and summing.is_sharded:
+        raise ValueError(message("estimator", "another than 'batched' where FSDP2 shards the network", "batched"))
     with without_traces(summing.network):
         total = summing.nothing()
-        for inputs, targets in batches:
-            total = total.plus(summing.of_mean(inputs, targets) if batched else summing.of(inputs, targets))
+        for inputs, targets, counts in summing.in_step(batches):
+            total = total.plus(summing.of_mean(inputs, targets) if batched else summing.of(inputs, targets, counts))
         return total.over_ranks().mean()
 
 

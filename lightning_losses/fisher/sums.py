@@ -15,11 +15,12 @@ from lightning_losses.curvature.sample_layers import Layers
 from lightning_losses.distributed import sum_over_ranks
 from lightning_losses.fisher.by_layer import LayerPass, separate_layers
 from lightning_losses.fisher.by_sample import sums_by_sample
+from lightning_losses.fisher.in_step import in_step
 from lightning_losses.fisher.layer_sums import Magnitude
-from lightning_losses.fisher.predictor import Predict, Predictor
+from lightning_losses.fisher.predictor import Predict, Predictor, samples
 from lightning_losses.modes import evaluating
 from lightning_losses.numerics import at_least_float32
-from lightning_losses.sharding import is_sharded
+from lightning_losses.sharding import held, is_sharded, reshard, scattered_sum
 
 Cotangents = Callable[[Tensor, Any], Iterable[Tensor]]
 """From outputs in float32 or wider and targets to what the backwards start from."""
@@ -30,7 +31,7 @@ class SampleSums:
     """Sums over samples of what every entry of their gradients is worth.
 
     Args:
-        sums: by name of a parameter, in its shape, in float32 or wider.
+        sums: by name of a parameter, in its shape, in float32 or wider; of sharded ones in its shards, over all ranks.
         count: the number of samples.
     """
 
@@ -44,11 +45,12 @@ class SampleSums:
 
     def over_ranks(self) -> "SampleSums":
         """Of the samples of all ranks, in one message."""
-        flat = torch.cat([total.flatten() for total in self.sums.values()])
-        sizes = [*(total.numel() for total in self.sums.values()), 1]
-        *parts, count = torch.split(sum_over_ranks(torch.cat([flat, flat.new_tensor([self.count])])), sizes)
-        sums = {name: part.view_as(self.sums[name]) for name, part in zip(self.sums, parts, strict=True)}
-        return SampleSums(sums, count.item())
+        own = {name: total for name, total in self.sums.items() if not is_sharded(total)}
+        count = held(next(iter(self.sums.values()))).part.new_tensor([self.count])
+        flat = sum_over_ranks(torch.cat([*(total.flatten() for total in own.values()), count]))
+        *parts, count = torch.split(flat, [*(total.numel() for total in own.values()), 1])
+        sums = {name: part.view_as(own[name]) for name, part in zip(own, parts, strict=True)}
+        return SampleSums({name: sums.get(name, total) for name, total in self.sums.items()}, count.item())
 
     def mean(self) -> dict[str, Tensor]:
         """Sums over their number.
@@ -80,6 +82,7 @@ class Summing:
         cotangents: Cotangents,
         magnitude: Magnitude,
     ) -> None:
+        reshard(network)
         self.network = network
         self.parameters = _chosen(network, parameters)
         _check_batch_norm(network)
@@ -93,20 +96,36 @@ class Summing:
         zeros = {name: torch.zeros_like(at_least_float32(p)) for name, p in self.parameters.items()}
         return SampleSums(zeros, 0.0)
 
-    def of(self, inputs: Any, targets: Any) -> SampleSums:
-        """Of one batch."""
+    @property
+    def is_sharded(self) -> bool:
+        """Whether parameters of the network lie on the ranks in shards (FSDP2)."""
+        return self._predictor.is_sharded
+
+    def in_step(self, batches: Iterable[tuple[Any, Any]]) -> Iterator[tuple[Any, Any, bool]]:
+        """Batches, each with whether it counts; as many on all ranks where these gather parameters together."""
+        if self.is_sharded:
+            return in_step(batches, next(self.network.parameters()).device)
+        return ((inputs, targets, True) for inputs, targets in batches)
+
+    def of(self, inputs: Any, targets: Any, counts: bool = True) -> SampleSums:
+        """Of one batch, which may be there only because other ranks have one."""
         run = LayerPass(self._predictor, self.parameters, self._known_layers(inputs), inputs)
         if not run.outputs.requires_grad:
             raise ValueError("The outputs of the network depend on no parameter that is asked for.")
         totals, others = self.nothing().sums, {name: self.parameters[name] for name in run.others}
+        if others and self.is_sharded:
+            raise ValueError(
+                "`network` must be made of layers that `layer_sums` knows where FSDP2 shards it, found "
+                f"{', '.join(list(others)[:3])} elsewhere. Use DDP, or leave them out of `parameters`."
+            )
         kept = list[Tensor]()
         for cotangent in self._cotangents(at_least_float32(run.outputs.detach()), targets):
-            for name, part in run.backward(cotangent, self._magnitude).items():
-                totals[name] += part
+            for name, part in run.backward(counts * cotangent, self._magnitude):
+                totals[name] += scattered_sum(part, self.parameters[name])
             kept += [cotangent.to(run.outputs.dtype)] if others else []
         if others:
             totals |= sums_by_sample(self._predictor, others, inputs, torch.stack(kept), self._magnitude)
-        return SampleSums(totals, len(run.outputs))
+        return SampleSums(totals, len(run.outputs) * counts)
 
     def of_mean(self, inputs: Any, targets: Any) -> SampleSums:
         """Of the mean of a batch's gradients, which counts as one sample."""
@@ -121,9 +140,10 @@ class Summing:
         return SampleSums(totals, 1.0)
 
     def _known_layers(self, inputs: Any) -> Layers:
-        """Found for the first batch of several samples."""
+        """Found for the first batch of several samples; in shards for two, so that all ranks do the same."""
         if self._layers is None:
-            self._layers = separate_layers(self._predictor, self.parameters, inputs)
+            several = samples(inputs, torch.tensor([0, -1])) if self.is_sharded else inputs
+            self._layers = separate_layers(self._predictor, self.parameters, several)
         return self._layers or {}
 
 
@@ -151,9 +171,6 @@ def _chosen(network: nn.Module, names: Iterable[str] | None) -> Parameters:
     chosen = {name: parameter for name, parameter in known.items() if name in wanted}
     if not chosen:
         raise ValueError(message("network", "a module with parameters that require a gradient", type(network).__name__))
-    for name, parameter in chosen.items():
-        if is_sharded(parameter):
-            raise ValueError(f"`network` must hold its parameters whole, found {name!r} in shards (FSDP2). Use DDP.")
     return chosen
 
 

@@ -11,6 +11,7 @@ from lightning_losses.functional.consolidation import anchored_square
 from lightning_losses.losses.base import Loss
 from lightning_losses.numerics import at_least_float32
 from lightning_losses.reduction import Parts
+from lightning_losses.sharding import Held, held, reshard, sum_over_shards
 
 MODES = ("online", "separate")
 
@@ -39,7 +40,10 @@ class EWC(Loss):
     `lightning_losses.anchors.stable_penalty_step` tells whether plain SGD can stand it. EWC preserves what old outputs
     depend on, not the borders between classes that were never seen together: expect it to fail where tasks bring new
     classes and no input tells which task is meant. BatchNorm's running statistics are no parameters and drift: keep
-    them as they are after the first task, or use GroupNorm. Sharded parameters (FSDP2) are refused.
+    them as they are after the first task, or use GroupNorm.
+
+    Parameters that FSDP2 has sharded are penalised where they lie, and their anchors lie there too. All ranks must call
+    it then: they exchange one number.
 
     Args:
         mode: ``"online"`` or ``"separate"``.
@@ -78,30 +82,33 @@ class EWC(Loss):
         """The penalty, a 0-d tensor in float32 or wider; 0 before any task has ended."""
         parameters = dict(model.named_parameters())
         self.anchors = [anchor.beside(parameters) for anchor in self.anchors]
-        sums = [
-            self._parts(parameters[name], anchor.parameters[name], anchor.fisher[name], None).values.sum()
-            for anchor in self.anchors
-            for name in anchor.parameters
-        ]
-        return torch.stack(sums).sum() if sums else _zero(parameters)
+        sums: list[Tensor] = []
+        parts: list[Held] = []
+        for anchor in self.anchors:
+            for name, at in anchor.parameters.items():
+                own, place, importance = held(parameters[name], at), held(at).part, held(anchor.fisher[name]).part
+                sums.append(self._parts(own.part, place, importance, None).values.sum())
+                parts.append(own)
+        return sum_over_shards(sums, parts) if sums else _zero(parameters)
 
     def consolidate(self, model: nn.Module, importance: Parameters) -> None:
         """A task has ended: keep the model's parameters near what they are now, each by its importance.
 
         Args:
             model: the module that the penalty is called with.
-            importance: by name, as `diagonal_fisher` returns it; the same on all ranks.
+            importance: by name, as `diagonal_fisher` returns it; the same on all ranks, or sharded as the parameters.
 
         Raises:
             ValueError: a name or a shape is not the model's, or an importance is negative or not finite.
         """
+        reshard(model)
         parameters = dict(model.named_parameters())
         with torch.inference_mode(False):  # autograd saves none of that mode's tensors
             anchor = Anchor.of(parameters, importance)
-            if self.mode == "online" and self.anchors:
-                anchor = self.anchors[0].beside(parameters).followed_by(anchor, parameters, self.gamma)
-                self.anchors = []
-        self.anchors = [*self.anchors, anchor]
+            earlier = [anchor.beside(parameters) for anchor in self.anchors]
+            if self.mode == "online" and earlier:
+                anchor = earlier.pop().followed_by(anchor, parameters, self.gamma)
+        self.anchors = [*earlier, anchor]
 
     @property
     def importance(self) -> dict[str, Tensor]:
@@ -128,4 +135,4 @@ class EWC(Loss):
 def _zero(parameters: Parameters) -> Tensor:
     """With a graph, so that the penalty alone can be differentiated too."""
     trained = [parameter for parameter in parameters.values() if parameter.requires_grad]
-    return at_least_float32(trained[0]).flatten()[:0].sum() if trained else torch.zeros(())
+    return at_least_float32(held(trained[0]).part).flatten()[:0].sum() if trained else torch.zeros(())

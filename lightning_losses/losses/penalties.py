@@ -5,13 +5,13 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 
 from lightning_losses.checks import check_number, nearest
 from lightning_losses.losses.base import UnaryLoss
 from lightning_losses.numerics import at_least_float32
 from lightning_losses.reduction import Parts
+from lightning_losses.sharding import held, sum_over_shards
 
 
 class ParameterPenalty(UnaryLoss):
@@ -48,8 +48,8 @@ class ParameterPenalty(UnaryLoss):
 
     def forward(self, model: nn.Module) -> Tensor:  # type: ignore[override]
         """The sum, a 0-d tensor in float32 or wider."""
-        sums = [self.of(at_least_float32(weight)).values.sum() for weight in self.weights(model).values()]
-        return torch.stack([_over_ranks(part) for part in sums]).sum()
+        parts = [held(weight) for weight in self.weights(model).values()]
+        return sum_over_shards([self.of(at_least_float32(part.part)).values.sum() for part in parts], parts)
 
     def weights(self, model: nn.Module) -> dict[str, nn.Parameter]:
         """The parameters that count, by path."""
@@ -167,12 +167,3 @@ class ElasticNet(ParameterPenalty):
     def of(self, input: Tensor) -> Parts:
         """Weighted sums of absolute values and halved squares."""
         return Parts(self.l1_ratio * input.abs() + (1 - self.l1_ratio) / 2 * input.square())
-
-
-def _over_ranks(part: Tensor) -> Tensor:
-    """The sum of all shards of a sharded parameter; a plain one is whole."""
-    if not (dist.is_available() and dist.is_initialized()):
-        return part
-    from torch.distributed.tensor import DTensor
-
-    return part.full_tensor() if isinstance(part, DTensor) else part

@@ -12,6 +12,7 @@ from torchmetrics.classification import MulticlassAccuracy
 from lightning_losses import LossModule, parameter_groups
 from lightning_losses.callbacks import Teacher
 from lightning_losses.checks import check_choice, check_number
+from lightning_losses.recipes.sharding import shard
 
 from .data import SCENARIOS
 from .sets import Batch
@@ -60,6 +61,10 @@ class ContinualClassifier(LightningModule):
         )
         self.teacher = Teacher()
         self.criterion = LossModule.from_config(criterion)
+
+    def configure_model(self) -> None:
+        """Under FSDP2, shard the network over the ranks, layer by layer."""
+        shard(self, self.network)
 
     def forward(self, inputs: tuple[Tensor, Tensor]) -> Tensor:
         """Logits [N, C] of (images, tasks), C being the classes that the scenario leaves open."""
