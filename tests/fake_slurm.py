@@ -56,6 +56,10 @@ class FakeSlurm:
     def environment(self) -> dict[str, str]:
         return {"FAKE": str(self.notes), "PATH": f"{self.bin}{os.pathsep}{os.environ['PATH']}"}
 
+    def replace(self, name: str, body: str) -> None:
+        """Another program in the place of one of them."""
+        (self.bin / name).write_text(f"#!/bin/bash\n{body}\n")
+
     def sinfo(self, text: str) -> None:
         (self.notes / "sinfo.txt").write_text(text)
 

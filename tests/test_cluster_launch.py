@@ -13,8 +13,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from cluster.jobs import lose
 from cluster.processes import SECONDS
 from cluster.slurm import why_not
+
+from lightning_losses.dashboards.wandb_log import read_wandb
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(why_not() is not None, reason=str(why_not()))]
 
@@ -27,6 +30,7 @@ SMALL = [
     "model.channels=[8,16]",
     f"trainer.max_epochs={EPOCHS}",
     f"trainer.limit_train_batches={BATCHES}",
+    "trainer.log_every_n_steps=1",
 ]
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "WANDB_MODE": "offline"}
 
@@ -87,6 +91,12 @@ def assert_same(run: Path, expected: Path) -> None:
         torch.testing.assert_close(last[part], wanted[part], rtol=0, atol=0)
 
 
+def curves(run: Path) -> dict[str, dict[float, float]]:
+    """What W&B has kept, whenever the run was started: the losses of all steps and the metric of all epochs."""
+    logs = [read_wandb(folder).points for folder in sorted(run.glob("wandb/offline-run-*"))]
+    return {key: {step: value for log in logs for step, value in log[key].items()} for key in ("train/loss", "val/iou")}
+
+
 def test_two_nodes_train_the_recipe_as_two_processes_do(cluster, launch, two_processes, tmp_path):
     job = launch()
     end = cluster.wait(job)
@@ -95,14 +105,26 @@ def test_two_nodes_train_the_recipe_as_two_processes_do(cluster, launch, two_pro
 
 
 def test_it_survives_a_preemption(cluster, launch, two_processes, tmp_path):
-    """SIGTERM also ends W&B's process, perhaps before the step's end: then it goes on from the checkpoint before."""
+    """SLURM sends SIGTERM to all processes here, and every step logs: W&B's is spared, and has the whole curves."""
     job = launch()
     in_the_middle(tmp_path / "run")
     cluster.preempt()
     end = cluster.wait(job)
     said = log(tmp_path / "run", job)
     assert (end["JobState"], end["Restarts"]) == ("COMPLETED", "1"), said
-    assert "Stopped by SIGTERM at step " in said
-    assert f"Job {job} is queued again." in said
+    assert re.search(rf"Stopped by SIGTERM at step \d+, saved in run/checkpoints/last.ckpt. Job {job} is queued", said)
+    assert "Resuming from run/checkpoints/last.ckpt\n" in said
+    assert_same(tmp_path / "run", two_processes)
+    assert curves(tmp_path / "run") == curves(two_processes)
+
+
+@pytest.mark.parametrize("node", ["n1", "n2"])
+def test_it_survives_the_death_of_a_node(cluster, launch, two_processes, tmp_path, node):
+    job = launch()
+    in_the_middle(tmp_path / "run")
+    lose(cluster, node)
+    end = cluster.wait(job)
+    said = log(tmp_path / "run", job)
+    assert (end["JobState"], end["Restarts"]) == ("COMPLETED", "1"), said
     assert "Resuming from run/checkpoints/last.ckpt\n" in said
     assert_same(tmp_path / "run", two_processes)

@@ -16,6 +16,12 @@ TOY = str(Path(__file__).parent / "recipes" / "toy")
 GPUS = "main*|n1|idle|8|(null)|1:00:00|none\ngpu|g1|mixed|64|gpu:a100:4(S:0-1)|2-00:00:00|none\n"
 
 
+UNCHECKED = (
+    "Whether the partition exists, has such nodes and devices, and allows the time, is not checked. "
+    "Without --gpus-per-node, GPUs are asked for only if trainer.accelerator is gpu."
+)
+
+
 @pytest.fixture
 def fake(tmp_path_factory, tmp_path, monkeypatch):
     fake = FakeSlurm(tmp_path_factory.mktemp("slurm"))
@@ -51,6 +57,18 @@ def refuse(launch, tmp_path):
         return err.removeprefix("lightning-losses: ").rstrip("\n")
 
     return _refuse
+
+
+CONNECT = "slurm_load_partitions: Unable to contact slurm controller (connect failure)"
+SILENT = pytest.mark.parametrize(
+    ("sinfo", "reason"),
+    [
+        (f"echo '{CONNECT}' >&2; exit 1", f"sinfo fails: {CONNECT}."),
+        ("for i in {1..10}; do echo attempt $i >&2; done; exit 1", "sinfo fails: attempt 8 attempt 9 attempt 10."),
+        ("exec sleep 600", "sinfo gave no answer within 0.5 seconds."),
+    ],
+    ids=["refused", "unresolved", "silent"],
+)
 
 
 class TestSubmit:
@@ -98,9 +116,23 @@ class TestSubmit:
         assert printed == fake.note("submitted")
 
     def test_a_dry_run_needs_no_slurm(self, launch, monkeypatch):
-        with_slurm = launch("--nodes", "2", "--devices", "1", "--dry-run")
+        code, script, said = launch("--nodes", "2", "--devices", "1", "--dry-run")
+        assert said == ""
         monkeypatch.setenv("PATH", "/nowhere")
-        assert launch("--nodes", "2", "--devices", "1", "--dry-run") == with_slurm
+        warning = f"lightning-losses: warning: There is no SLURM on this machine. {UNCHECKED}\n"
+        assert launch("--nodes", "2", "--devices", "1", "--dry-run") == (code, script, warning)
+
+    @SILENT
+    def test_a_dry_run_needs_no_controller(self, fake, launch, monkeypatch, tmp_path, sinfo, reason):
+        words = ("--nodes", "2", "--devices", "1", "--partition", "gpu", "trainer.accelerator=gpu", "--dry-run")
+        fake.sinfo(GPUS.replace("main*|n1", "gpu|g2").replace("(null)", "gpu:1"))
+        _, script, _ = launch(*words)
+        assert "--gpus-per-node=1" in script
+        fake.replace("sinfo", sinfo)
+        monkeypatch.setattr(cluster, "PATIENCE", 0.5 if "sleep" in sinfo else 60)
+        warning = f"lightning-losses: warning: SLURM's controller does not answer: {reason} {UNCHECKED}\n"
+        assert launch(*words) == (0, script, warning)
+        assert not list(tmp_path.iterdir())
 
     def test_sbatch_does_not_see_the_job_that_it_is_called_from(self, fake, launch, monkeypatch):
         monkeypatch.setenv("SLURM_MEM_PER_NODE", "1")
@@ -151,6 +183,14 @@ class TestBeforeQueueing:
         assert said.startswith("There is no sbatch on this machine: run it on a cluster's login node")
         assert said.endswith("or take --backend local or torchrun.")
 
+    @SILENT
+    def test_a_controller_that_does_not_answer(self, fake, refuse, monkeypatch, sinfo, reason):
+        fake.replace("sinfo", sinfo)
+        monkeypatch.setattr(cluster, "PATIENCE", 0.5 if "sleep" in sinfo else 60)
+        for words in ([], ["--sweep", "model.lr=0.1,0.2"]):
+            assert refuse("--devices", "1", *words) == f"SLURM's controller does not answer: {reason}"
+        assert fake.note("submitted") is fake.note("tested") is None
+
     def test_a_partition_that_does_not_exist(self, fake, refuse):
         fake.sinfo(GPUS)
         expected = "There is no partition 'gpus'. Did you mean 'gpu'? The cluster has gpu, main."
@@ -196,7 +236,7 @@ class TestBeforeQueueing:
 
     def test_what_slurm_refuses(self, fake, refuse):
         (fake.notes / "refusal").write_text("allocation failure: Invalid account\n  or partition\n")
-        assert refuse("--devices", "1") == "sbatch refuses: allocation failure: Invalid account or partition"
+        assert refuse("--devices", "1") == "sbatch fails: allocation failure: Invalid account or partition"
 
     def test_a_directory_in_which_a_job_trains(self, fake, launch, refuse):
         launch("--devices", "1", "run_dir=run")

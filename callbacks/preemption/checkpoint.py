@@ -2,7 +2,7 @@
 
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -148,14 +148,14 @@ class PreemptionCheckpoint(Checkpoint):
             and is_resumed_behind_batch(trainer)
             and not trainer.fit_loop.epoch_loop._should_check_val_fx(fetcher)
         ):
-            self._stop(trainer, asked)
+            self._stop(trainer, asked, _log_step)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save and stop, behind validation."""
         self._agreement.ask(self.signals.received)
         asked = self._agreement.answer()
         if any(asked) and not is_resumed_behind_batch(trainer):
-            self._stop(trainer, asked)
+            self._stop(trainer, asked, _log_epoch)
 
     def on_test_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
@@ -186,7 +186,7 @@ class PreemptionCheckpoint(Checkpoint):
         self._agreement.close()
         self._release(trainer)
 
-    def _stop(self, trainer: Trainer, asked: Sequence[bool]) -> None:
+    def _stop(self, trainer: Trainer, asked: Sequence[bool], log: Callable[[Trainer], None]) -> None:
         file = self.file or _default_file(trainer)
         try:
             trainer.save_checkpoint(file)
@@ -194,7 +194,10 @@ class PreemptionCheckpoint(Checkpoint):
         except OSError as error:
             trainer.strategy.barrier("saved")  # the other ranks, which do not write, wait in `save_checkpoint`
             saved = f"with {file} as it was, because it cannot be written: {error.strerror or error}"
-        raise self._preempted(trainer, asked, saved)
+        try:
+            log(trainer)  # which Lightning does behind all callbacks
+        finally:
+            raise self._preempted(trainer, asked, saved)
 
     def _preempted(self, trainer: Trainer, flags: Sequence[bool], saved: str) -> Preempted:
         return Preempted(self.signals.caught[list(flags).index(True)], saved, trainer.global_rank)
@@ -223,6 +226,15 @@ class _NoHandlers(_SignalConnector):
 
     def register_signal_handlers(self) -> None:
         """Nothing: ours are there already."""
+
+
+def _log_step(trainer: Trainer) -> None:
+    trainer._logger_connector.update_train_step_metrics()
+
+
+def _log_epoch(trainer: Trainer) -> None:
+    trainer.fit_loop.epoch_loop._batches_that_stepped -= 1  # Lightning, too, logs an epoch at its last step
+    trainer._logger_connector.update_train_epoch_metrics()
 
 
 def _default_file(trainer: Trainer) -> Path:

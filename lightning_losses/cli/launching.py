@@ -103,7 +103,7 @@ def _queue(runs: "list[Planned]", given: Namespace) -> int:
     """Submit a job, or a job array."""
     from lightning_losses.launch import slurm, sweep
 
-    asked = slurm.request(runs, _options(given))
+    asked = slurm.request(runs, _options(given), dry_run=given.dry_run)
     folder = sweep.folder(runs) if given.sweep else None
     if given.dry_run:
         print(slurm.preview(runs, folder, asked), end="")

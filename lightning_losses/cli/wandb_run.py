@@ -8,6 +8,8 @@ from uuid import uuid4
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_warn
 
+from lightning_losses.cli import wandb_service
+
 if TYPE_CHECKING:
     from lightning_losses.cli.assembly import Run
 
@@ -40,17 +42,23 @@ def start(run: "Run") -> None:
 
 def finish(run: "Run") -> None:
     """End it: the log is whole then, and another training of this process gets a run of its own."""
-    if any(isinstance(logger, WandbLogger) for logger in run.trainer.loggers):
-        import wandb
+    if not any(isinstance(logger, WandbLogger) for logger in run.trainer.loggers):
+        return
+    import wandb
 
-        wandb.finish()
-        wandb.teardown()  # `finish` returns before the log is written
+    try:
+        try:
+            wandb.finish()
+        finally:
+            _end()  # `finish` returns before the log is written
+    except Exception as error:
+        rank_zero_warn(f"W&B's log may lack its last rows, as W&B has failed: {' '.join(str(error).split())}")
 
 
 def _connect(logger: WandbLogger) -> None:
-    import wandb
     from wandb.errors import CommError
 
+    wandb_service.start()
     try:
         _ = logger.experiment
     except CommError as error:
@@ -58,6 +66,14 @@ def _connect(logger: WandbLogger) -> None:
         rank_zero_warn(
             f"W&B cannot be reached, so the curves stay here, and `wandb sync` can send them later: {reason}"
         )
-        wandb.teardown()  # whose process still holds the id
+        _end()  # the process, which still holds the id
         os.environ["WANDB_MODE"] = "offline"
+        wandb_service.start()
         _ = logger.experiment
+
+
+def _end() -> None:
+    import wandb
+
+    wandb.teardown()
+    wandb_service.stop()

@@ -11,7 +11,13 @@ from lightning_losses.launch.options import SlurmOptions
 from lightning_losses.launch.placement import Placement
 
 FORMAT = "%P|%N|%T|%c|%G|%l|%E"
+PATIENCE = 20.0
+"""Seconds for `sinfo`. By itself it gives up after 10 on a controller that is down, unless SLURM is told otherwise."""
 UNUSABLE = ("down", "drain", "fail", "inval", "unk", "no_respond")
+
+
+class Unanswered(ConfigError):
+    """Nobody can say what the cluster has."""
 
 
 @dataclass(frozen=True)
@@ -60,9 +66,10 @@ def candidates(options: SlurmOptions) -> list[Node]:
     """The nodes to which a job may go.
 
     Raises:
+        Unanswered: there is no SLURM here, or its controller does not answer.
         ConfigError: there is no such partition; the message names those that exist.
     """
-    nodes = [Node.parse(line) for line in tools.call(["sinfo", "--all", "-h", "-N", "-o", FORMAT]).splitlines()]
+    nodes = _all_nodes()
     names = {node.partition for node in nodes}
     wanted = set((options.partition or "").split(",")) - {""}
     for name in sorted(wanted - names):
@@ -74,6 +81,16 @@ def candidates(options: SlurmOptions) -> list[Node]:
         hosts = tools.call(["scontrol", "show", "hostnames", named]).split()
         nodes = [node for node in nodes if node.name in hosts]
     return nodes
+
+
+def _all_nodes() -> list[Node]:
+    if not tools.is_here():
+        raise Unanswered("There is no SLURM on this machine.")
+    try:
+        text = tools.call(["sinfo", "--all", "-h", "-N", "-o", FORMAT], patience=PATIENCE)
+    except ConfigError as error:
+        raise Unanswered(f"SLURM's controller does not answer: {str(error).rstrip('.')}.") from error
+    return [Node.parse(line) for line in text.splitlines()]
 
 
 def check(nodes: Sequence[Node], placement: Placement, options: SlurmOptions, gpus: int) -> None:

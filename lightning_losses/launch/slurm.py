@@ -1,5 +1,6 @@
 """Queue a run, or all runs of a sweep, with SLURM."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,20 +29,38 @@ class Request:
     gpus: int
 
 
-def request(runs: Sequence[Planned], options: SlurmOptions) -> Request:
-    """What runs ask for; the cluster, where there is one, is asked whether it has it.
+def request(runs: Sequence[Planned], options: SlurmOptions, *, dry_run: bool) -> Request:
+    """What runs ask for; the cluster is asked whether it has it.
+
+    Args:
+        runs: at least one.
+        options: what they ask for besides nodes and devices.
+        dry_run: whether nothing is to be submitted, so that a cluster that cannot be asked is but warned about.
 
     Raises:
-        ConfigError: it has not, or the runs differ in what they need.
+        ConfigError: it has not, or cannot be asked, or the runs differ in what they need.
     """
     placements = {Placement.of(run.config) for run in runs}
     if len(placements) > 1:
         raise ConfigError("The runs of a sweep must have the same nodes, devices and accelerator with --backend slurm.")
     (placement,) = placements
-    nodes = cluster.candidates(options) if tools.is_here() else []
+    if not dry_run:
+        tools.require()
+    nodes = _known_nodes(options) if dry_run else cluster.candidates(options)
     gpus = cluster.gpus_per_node(nodes, placement, options)
     cluster.check(nodes, placement, options, gpus)
     return Request(placement, options, gpus)
+
+
+def _known_nodes(options: SlurmOptions) -> list[cluster.Node]:
+    """None, with a warning, if nobody can say."""
+    try:
+        return cluster.candidates(options)
+    except cluster.Unanswered as error:
+        unknown = "Whether the partition exists, has such nodes and devices, and allows the time, is not checked."
+        gpus = "Without --gpus-per-node, GPUs are asked for only if trainer.accelerator is gpu."
+        print(f"lightning-losses: warning: {error} {unknown} {gpus}", file=sys.stderr)
+        return []
 
 
 def run_script(run: Planned, asked: Request) -> str:

@@ -30,27 +30,34 @@ def require() -> None:
         )
 
 
-def call(words: Sequence[str], text: str | None = None) -> str:
+def call(words: Sequence[str], text: str | None = None, patience: float = 60.0) -> str:
     """What a program of SLURM prints.
 
     Args:
         words: the command.
         text: what it reads.
+        patience: seconds within which it has to answer.
 
     Raises:
-        ConfigError: it fails, or does not answer within a minute.
+        ConfigError: it fails, or does not answer in time.
     """
     try:
         done = subprocess.run(
-            words, input=text, env=_environment(), capture_output=True, encoding="utf-8", errors="replace", timeout=60
+            words,
+            input=text,
+            env=_environment(),
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=patience,
         )
     except subprocess.TimeoutExpired as error:
-        raise ConfigError(f"{words[0]} gave no answer within a minute: is SLURM's controller running?") from error
+        raise ConfigError(f"{words[0]} gave no answer within {patience:g} seconds.") from error
     except FileNotFoundError as error:
         raise ConfigError(f"There is no {words[0]} on this machine, and --backend slurm needs it.") from error
     if done.returncode != 0:
-        said = " ".join(done.stderr.split()) or f"exit code {done.returncode}"
-        raise ConfigError(f"{words[0]} refuses: {said}")
+        last = " ".join(done.stderr.splitlines()[-3:])  # a name that does not resolve is reported ten times
+        raise ConfigError(f"{words[0]} fails: {' '.join(last.split()) or f'exit code {done.returncode}'}")
     return done.stdout
 
 

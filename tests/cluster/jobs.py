@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from cluster.slurm import Cluster
 from lightning_losses.launch import hold_signals
 
 PACE = 0.4  # seconds for a batch, until the job is queued again: it must not end before it is interrupted
+GIVEN_UP = 65  # seconds, from which on SLURM does not repeat itself
 MIDDLE = "batch 13"  # of 33, in the second epoch
 SCRIPT = """\
 #!/bin/bash
@@ -54,9 +56,14 @@ def in_the_middle(root: Path, folder: str = "run") -> None:
 
 
 def lose(cluster: Cluster, node: str) -> None:
-    """Kill a node; another one takes its name when SLURM has missed it."""
+    """Kill a node; another one takes its name when SLURM has missed it.
+
+    After a minute SLURM repeats what a node did not hear. One that is back by then would be told to end the job, since a
+    process of its first start has failed on the other node, and would end its second start.
+    """
     cluster.kill_node(node)
     cluster.wait_for_node(node, "down")
+    time.sleep(GIVEN_UP)
     cluster.start_node(node)
 
 
