@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Sequence
 from functools import cache
 from importlib import resources
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -17,22 +18,27 @@ from lightning_losses.cli.comments import with_comments
 from lightning_losses.cli.reference import Reference
 from lightning_losses.config import ConfigError, compose, load, sizes
 
-WIDTHS = (9, 20, 16, 9, 0)
+HEAD = ("size", "metric", "reference", "time", "last measured")
 
 
 def show_list() -> int:
     """Print the installed recipes: each size with its metric, the reference, and what it reached when last measured."""
-    print(_line("size", "metric", "reference", "time", "last measured"))
+    tables: dict[str, list[tuple[str, ...]]] = {}
     for recipe in installed():
         values = load(recipe.file)
-        print(f"\n{recipe.name}: {values['recipe']['title']}")
-        for size in sizes(values):
-            print(_line(size, *_promise(recipe, size), _last_measured(recipe, size)))
+        title = f"{recipe.name}: {values['recipe']['title']}"
+        tables[title] = [(size, *_promise(recipe, size), _last_measured(recipe, size)) for size in sizes(values)]
+    widths = [max(map(len, column)) + 2 for column in zip(HEAD, *chain(*tables.values()), strict=True)]
+    print(_line(HEAD, widths))
+    for title, rows in tables.items():
+        print(f"\n{title}")
+        for row in rows:
+            print(_line(row, widths))
     return 0
 
 
-def _line(*cells: str) -> str:
-    return "  " + "".join(f"{cell:<{width}}" for cell, width in zip(cells, WIDTHS, strict=True)).rstrip()
+def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
+    return "  " + "".join(f"{cell:<{width}}" for cell, width in zip(cells, widths, strict=True)).rstrip()
 
 
 def _promise(recipe: Recipe, size: str) -> tuple[str, str, str]:
