@@ -54,6 +54,6 @@ def confusion_table(confusion: Tensor, class_names: Sequence[str]) -> tuple[list
     >>> confusion_table(torch.tensor([[3, 1], [0, 0]]), ["ground", "cell"])
     (['true class', 'as ground', 'as cell'], [['ground', 0.75, 0.25], ['cell', 0.0, 0.0]])
     """
-    shares = confusion / confusion.sum(1, keepdim=True).clamp_min(1)
+    shares = (confusion.double() / confusion.sum(1, keepdim=True).clamp_min(1)).round(decimals=4)
     rows: list[list[str | float]] = [[name, *row] for name, row in zip(class_names, shares.tolist(), strict=True)]
     return ["true class", *(f"as {name}" for name in class_names)], rows
