@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 import torch
-from lightning.pytorch import Callback, Trainer, seed_everything
+from continual_methods import LWF, TASK, Stop, ewc
+from lightning.pytorch import Trainer, seed_everything
 from lightning.pytorch.strategies import ModelParallelStrategy, Strategy
 from parity.ranks import RANKS, on_ranks
 from test_fsdp_recipes import LAST, fails, metrics, state
@@ -56,32 +57,12 @@ def recipes(rank: int) -> dict[str, int]:
     return codes
 
 
-TASK = {"loss": "CrossEntropy", "inputs": ["logits", "target"]}
-LWF = {"loss": "Distillation", "inputs": {"input": "student", "target": "teacher"}, "optional": True}
-
-
-def ewc(mode: str = "online", weight: float = 20.0) -> dict[str, Any]:
-    loss = {"class_path": "EWC", "init_args": {"mode": mode}}
-    return {"loss": loss, "inputs": ["model"], "weight": weight, "balanced": False}
-
-
 METHODS: dict[str, Any] = {
-    "separate": ({"ewc": ewc("separate")}, lambda: FisherInformation(estimator="empirical", samples=31)),
-    "SI": ({"ewc": ewc()}, PathIntegral),
+    "separate": ({"ewc": ewc(20.0, "separate")}, lambda: FisherInformation(estimator="empirical", samples=31)),
+    "SI": ({"ewc": ewc(20.0)}, PathIntegral),
     "LwF": ({"lwf": LWF}, lambda: TeacherSnapshot(module="network")),
 }
 KEPT = ["separate", "SI"]
-
-
-class Stop(Callback):
-    """Ends a training in the middle, after so many steps."""
-
-    def __init__(self, after: int | None) -> None:
-        self.after = after
-
-    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
-        if trainer.global_step == self.after:
-            raise InterruptedError
 
 
 def train(run: str, method: str, strategy: Strategy | str, stop: int | None = None, resume: bool = False) -> None:

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 import torch
-from lightning.pytorch import Callback, Trainer, seed_everything
+from continual_methods import LWF, TASK, Stop, ewc
+from lightning.pytorch import Trainer, seed_everything
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from lightning_losses.callbacks import (
@@ -22,33 +23,13 @@ from lightning_losses.recipes.continual.data import DigitTasks
 from lightning_losses.recipes.continual.model import ContinualClassifier
 
 TASKS, STEPS = 3, 4
-TASK = {"loss": "CrossEntropy", "inputs": ["logits", "target"]}
-LWF = {"loss": "Distillation", "inputs": {"input": "student", "target": "teacher"}, "optional": True}
-
-
-def ewc(mode: str = "online") -> dict[str, Any]:
-    loss = {"class_path": "EWC", "init_args": {"mode": mode}}
-    return {"loss": loss, "inputs": ["model"], "weight": 50.0, "balanced": False}
-
-
 METHODS: dict[str, Any] = {
-    "online": ({"ewc": ewc()}, lambda: FisherInformation(samples=30)),
-    "separate": ({"ewc": ewc("separate")}, lambda: FisherInformation(estimator="sampled", samples=30)),
-    "SI": ({"ewc": ewc()}, PathIntegral),
-    "MAS": ({"ewc": ewc()}, lambda: OutputSensitivity(samples=30)),
+    "online": ({"ewc": ewc(50.0)}, lambda: FisherInformation(samples=30)),
+    "separate": ({"ewc": ewc(50.0, "separate")}, lambda: FisherInformation(estimator="sampled", samples=30)),
+    "SI": ({"ewc": ewc(50.0)}, PathIntegral),
+    "MAS": ({"ewc": ewc(50.0)}, lambda: OutputSensitivity(samples=30)),
     "LwF": ({"lwf": LWF}, lambda: TeacherSnapshot(module="network")),
 }
-
-
-class Kill(Callback):
-    """Ends a training in the middle, after so many steps."""
-
-    def __init__(self, after: int | None) -> None:
-        self.after = after
-
-    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
-        if trainer.global_step == self.after:
-            raise InterruptedError
 
 
 def run(root: Path, method: str, kill: int | None = None, resume: Path | None = None, saver: Any = None) -> Trainer:
@@ -62,7 +43,7 @@ def run(root: Path, method: str, kill: int | None = None, resume: Path | None = 
     trainer = Trainer(
         accelerator="cpu",
         max_epochs=TASKS,
-        callbacks=[Kill(kill), learning, RandomState(), saver or last],
+        callbacks=[Stop(kill), learning, RandomState(), saver or last],
         plugins=[AtomicCheckpointIO()],
         logger=False,
         enable_progress_bar=False,
