@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +44,9 @@ class Table(NamedTuple):
     step: int
     columns: Sequence[str]
     rows: Sequence[Sequence[Cell]]
+
+
+Medium = TypeVar("Medium", Image, Table)
 
 
 @dataclass
@@ -130,14 +133,17 @@ def join(segments: Sequence[Segment]) -> dict[str, Series]:
 
 def join_images(segments: Sequence[Segment]) -> tuple[Image, ...]:
     """All pictures, except those that a killed segment logged beyond the point from which the run was resumed."""
-    ends = zip(segments, _ends(segments), strict=True)
-    return tuple(image for segment, end in ends for image in segment.images if image.step < end)
+    return _kept(segments, [segment.images for segment in segments])
 
 
 def join_tables(segments: Sequence[Segment]) -> tuple[Table, ...]:
     """All tables, likewise."""
-    ends = zip(segments, _ends(segments), strict=True)
-    return tuple(table for segment, end in ends for table in segment.tables if table.step < end)
+    return _kept(segments, [segment.tables for segment in segments])
+
+
+def _kept(segments: Sequence[Segment], media: Sequence[Sequence[Medium]]) -> tuple[Medium, ...]:
+    ends = zip(media, _ends(segments), strict=True)
+    return tuple(medium for its, end in ends for medium in its if medium.step < end)
 
 
 def _ends(segments: Sequence[Segment]) -> list[float]:

@@ -1,6 +1,7 @@
 """The Fréchet Inception distance as it is published: of all training images, in the features of Inception-v3."""
 
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -8,7 +9,6 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 from torchmetrics.image.fid import FrechetInceptionDistance
-from torchmetrics.utilities.imports import _TORCH_FIDELITY_AVAILABLE
 
 from lightning_losses.checks import message
 
@@ -28,7 +28,7 @@ def check_inception(weights: str | None) -> None:
     """
     if weights is None:
         return
-    if not _TORCH_FIDELITY_AVAILABLE:
+    if find_spec("torch_fidelity") is None:
         raise ModuleNotFoundError('`model.inception` needs torch-fidelity: pip install "lightning-losses[fid]"')
     if weights != DOWNLOAD and not Path(weights).is_file():
         raise FileNotFoundError(message("model.inception", "a file that exists, 'download' or null", weights))
