@@ -247,6 +247,11 @@ class TestValidate:
         assert out == f"OK: toy (smoke) is valid; fit would write to {directory}\n"
         assert not list(tmp_path.iterdir())
 
+    def test_a_recipe_runs_without_its_progress_bar(self, call):
+        bar = "trainer.callbacks=[{class_path: lightning.pytorch.callbacks.RichProgressBar}]"
+        code, _, err = call("validate-config", TOY, bar, "trainer.enable_progress_bar=false")
+        assert (code, err) == (0, "")
+
 
 class TestCopy:
     def test_a_copy_runs_on_its_own_code(self, call):

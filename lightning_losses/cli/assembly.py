@@ -96,7 +96,7 @@ def assemble(job: Job) -> Run:
             trainer_defaults={"callbacks": [stopwatch, RandomState(), WandbSummaries(public)]},
             seed_everything_default=0,
             parser_kwargs={"exit_on_error": False},
-            args={key: values[key] for key in TRAINED if values.get(key) is not None},
+            args=_arguments(values),
             run=False,
             auto_configure_optimizers=False,
             load_from_checkpoint_support=False,  # checkpoints then hold the model's plain arguments
@@ -109,6 +109,21 @@ def assemble(job: Job) -> Run:
         cli.trainer.strategy.checkpoint_io = AtomicCheckpointIO()
     seed = cli.config["seed_everything"]
     return Run(job, public, directory, reference, seed, cli.model, cli.datamodule, cli.trainer, stopwatch)
+
+
+def _arguments(values: dict[str, Any]) -> dict[str, Any]:
+    """Those of LightningCLI. Where no progress bar is wanted the recipe's own goes: Lightning refuses the pair."""
+    given = {key: values[key] for key in TRAINED if values.get(key) is not None}
+    trainer = given.get("trainer")
+    if isinstance(trainer, dict) and trainer.get("enable_progress_bar") is False:
+        callbacks = trainer.get("callbacks")
+        kept = [one for one in callbacks if not _is_bar(one)] if isinstance(callbacks, list) else callbacks
+        given["trainer"] = {**trainer, "callbacks": kept}
+    return given
+
+
+def _is_bar(callback: Any) -> bool:
+    return isinstance(callback, dict) and str(callback.get("class_path")).endswith("ProgressBar")
 
 
 def _classes(recipe: Recipe, paths: dict[str, Any]) -> tuple[type[LightningModule], type[LightningDataModule]]:
