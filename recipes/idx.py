@@ -12,7 +12,7 @@ from torch import Tensor
 from torchvision.datasets import MNIST
 
 from lightning_losses.checks import message
-from lightning_losses.recipes.segmentation.files import require_folder
+from lightning_losses.recipes.files import require_folder
 
 PREFIXES = {"train": "train", "val": "train", "test": "t10k"}
 UNSIGNED_BYTES = 8

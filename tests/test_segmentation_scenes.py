@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_losses.recipes.segmentation.digits import DigitScenes, SceneSet
-from lightning_losses.recipes.segmentation.scenes import SPLITS, draw_scene, handwriting, sources
+from lightning_losses.recipes.data import SPLITS
+from lightning_losses.recipes.handwriting import handwriting, sources
+from lightning_losses.recipes.segmentation.digits import DigitScenes, SceneSet, draw_scene
 
 
 def same(a, b) -> bool:

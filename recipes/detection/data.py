@@ -1,11 +1,9 @@
-"""What the data sets of this recipe share: images with boxes, as tensors of one shape, and their loaders."""
+"""What the data sets of this recipe share: images with boxes, as tensors of one shape."""
 
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
-
-from lightning_losses.recipes.segmentation.data import SegmentationData
 
 from .assignment import NOTHING
 
@@ -24,17 +22,6 @@ class Batch(NamedTuple):
     boxes: Tensor
     labels: Tensor
     place: Tensor
-
-
-class DetectionData(SegmentationData):
-    """Loaders of `Batch`; a subclass makes the data set of a split, and its samples have boxes of one number of rows.
-
-    Args:
-        batch_size: of training, on each device.
-        eval_batch_size: of validation and test.
-        num_workers: processes that prepare batches; 0 for none.
-        seed: of the order of training samples and of augmentation.
-    """
 
 
 def sample(image: Tensor, boxes: Tensor, labels: Tensor, place: int, most: int) -> Batch:

@@ -6,10 +6,10 @@ from torch import Tensor
 from torchvision.ops import masks_to_boxes
 
 from lightning_losses.checks import check_number
-from lightning_losses.recipes.segmentation.drawn import DrawnScenes
-from lightning_losses.recipes.segmentation.scenes import draw_digits
+from lightning_losses.recipes.drawn import DrawnData, DrawnScenes
+from lightning_losses.recipes.scenes import draw_digits
 
-from .data import Batch, DetectionData, sample
+from .data import Batch, sample
 
 MOST = 6  # digits in a scene
 
@@ -43,37 +43,8 @@ def boxes_around(masks: Tensor) -> Tensor:
     return boxes
 
 
-class DigitBoxes(DetectionData):
-    """Scenes of handwritten digits with boxes, 10 classes. Nothing is downloaded.
-
-    Training scenes are new in every epoch. The handwritten digits that the scenes of one split are made of appear in
-    no other.
-
-    Args:
-        train_scenes: scenes in an epoch.
-        val_scenes: scenes of validation.
-        test_scenes: scenes of the test.
-        size: side length of a scene in pixels.
-        batch_size: of training, on each device.
-        eval_batch_size: of validation and test.
-        num_workers: processes that draw; 0 for none.
-        seed: of everything random.
-    """
-
-    def __init__(
-        self,
-        train_scenes: int = 4096,
-        val_scenes: int = 256,
-        test_scenes: int = 1024,
-        size: int = 96,
-        batch_size: int = 32,
-        eval_batch_size: int = 64,
-        num_workers: int = 0,
-        seed: int = 0,
-    ) -> None:
-        super().__init__(batch_size, eval_batch_size, num_workers, seed)
-        self.lengths = {"train": train_scenes, "val": val_scenes, "test": test_scenes}
-        self.size = size
+class DigitBoxes(DrawnData):
+    """`DrawnData` with a box around each digit, 10 classes."""
 
     def make(self, split: str) -> BoxedScenes:
         """The scenes of a split."""

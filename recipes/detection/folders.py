@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from lightning_losses.checks import message
-from lightning_losses.recipes.segmentation.files import require_folder
+from lightning_losses.recipes.files import require_folder
 
 from .boxes import Annotation
 from .coco import read_coco
@@ -21,14 +22,7 @@ class VocFolder(ImageData):
         train: files of names, without their ending, to train on.
         val: the same for validation.
         test: the same for the test.
-        size: (height, width) that images are fitted into.
-        vertical_flip: whether up and down may be exchanged in training.
-        jitter: by how much brightness, contrast and saturation change at most in training.
-        keep: whether images stay in memory once they are read.
-        batch_size: of training, on each device.
-        eval_batch_size: of validation and test.
-        num_workers: processes that read and augment; 0 for none.
-        seed: of the order of training samples and of augmentation.
+        options: those of `ImageData`.
     """
 
     def __init__(
@@ -38,16 +32,9 @@ class VocFolder(ImageData):
         train: Sequence[str] = ("train",),
         val: Sequence[str] = ("val",),
         test: Sequence[str] = ("test",),
-        size: tuple[int, int] = (240, 320),
-        vertical_flip: bool = False,
-        jitter: float = 0.2,
-        keep: bool = True,
-        batch_size: int = 8,
-        eval_batch_size: int = 8,
-        num_workers: int = 0,
-        seed: int = 0,
+        **options: Any,
     ) -> None:
-        super().__init__(size, vertical_flip, jitter, keep, batch_size, eval_batch_size, num_workers, seed)
+        super().__init__(**options)
         self.root = Path(root)
         self.class_names = list(class_names)
         self.splits = {"train": train, "val": val, "test": test}
@@ -73,14 +60,8 @@ class CocoFiles(ImageData):
             ``["annotations/instances_train2017.json", "train2017"]``.
         val: the same for validation.
         test: the same for the test.
-        size: (height, width) that images are fitted into.
-        vertical_flip: whether up and down may be exchanged in training.
-        jitter: by how much brightness, contrast and saturation change at most in training.
-        keep: whether images stay in memory once they are read.
-        batch_size: of training, on each device.
-        eval_batch_size: of validation and test.
-        num_workers: processes that read and augment; 0 for none.
-        seed: of the order of training samples and of augmentation.
+        keep: whether images stay in memory once they are read; COCO has too many.
+        options: those of `ImageData`.
     """
 
     def __init__(
@@ -90,16 +71,10 @@ class CocoFiles(ImageData):
         train: tuple[str, str],
         val: tuple[str, str],
         test: tuple[str, str],
-        size: tuple[int, int] = (480, 640),
-        vertical_flip: bool = False,
-        jitter: float = 0.2,
         keep: bool = False,
-        batch_size: int = 8,
-        eval_batch_size: int = 8,
-        num_workers: int = 0,
-        seed: int = 0,
+        **options: Any,
     ) -> None:
-        super().__init__(size, vertical_flip, jitter, keep, batch_size, eval_batch_size, num_workers, seed)
+        super().__init__(keep=keep, **options)
         self.root = Path(root)
         self.class_names = list(class_names)
         self.splits = {"train": train, "val": val, "test": test}

@@ -11,11 +11,12 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from lightning_losses.checks import check_number, message
+from lightning_losses.recipes.data import SplitData
+from lightning_losses.recipes.files import read_image
 from lightning_losses.recipes.sampling import Draw, seeded
-from lightning_losses.recipes.segmentation.files import read_image
 
 from .boxes import Annotation, usable
-from .data import Batch, DetectionData, sample
+from .data import Batch, sample
 
 
 class BoxedImages(Dataset[Batch]):
@@ -103,7 +104,7 @@ def augmentation(*, vertical_flip: bool, jitter: float) -> v2.Transform:
     return v2.Compose(steps)
 
 
-class ImageData(DetectionData):
+class ImageData(SplitData):
     """Annotated images of a subclass's `read`, augmented in training.
 
     Args:
@@ -111,24 +112,18 @@ class ImageData(DetectionData):
         vertical_flip: whether up and down may be exchanged.
         jitter: by how much brightness, contrast and saturation change at most.
         keep: whether images stay in memory once they are read.
-        batch_size: of training, on each device.
-        eval_batch_size: of validation and test.
-        num_workers: processes that read and augment; 0 for none.
-        seed: of the order of training samples and of augmentation.
+        options: those of `SplitData`.
     """
 
     def __init__(
         self,
-        size: tuple[int, int],
-        vertical_flip: bool,
-        jitter: float,
-        keep: bool,
-        batch_size: int,
-        eval_batch_size: int,
-        num_workers: int,
-        seed: int,
+        size: tuple[int, int] = (240, 320),
+        vertical_flip: bool = False,
+        jitter: float = 0.2,
+        keep: bool = True,
+        **options: Any,
     ) -> None:
-        super().__init__(batch_size, eval_batch_size, num_workers, seed)
+        super().__init__(**options)
         for side in size:
             check_number("data.size", side, at_least=32)
         check_number("data.jitter", jitter, at_least=0, at_most=1)

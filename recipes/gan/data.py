@@ -1,7 +1,7 @@
 """What the data sets of this recipe share: labelled images held in memory, and their loaders."""
 
 from abc import abstractmethod
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -9,8 +9,8 @@ from torch.utils.data import Dataset
 from torchvision.transforms.v2.functional import resize
 
 from lightning_losses.checks import check_number
+from lightning_losses.recipes.data import SplitData
 from lightning_losses.recipes.sampling import Draw
-from lightning_losses.recipes.segmentation.data import SegmentationData
 
 
 class Batch(NamedTuple):
@@ -53,18 +53,17 @@ class LabelledImages(Dataset[Batch]):
         return Batch(self.image[index], self.label[index], torch.tensor(index))
 
 
-class ImageData(SegmentationData):
+class ImageData(SplitData):
     """Loaders of `Batch`; a subclass reads the images of a split.
 
     Args:
         batch_size: of training, on each device.
         eval_batch_size: of validation and test.
-        num_workers: processes that prepare batches; 0 for none.
-        seed: of the order of training samples.
+        options: those of `SplitData`.
     """
 
-    def __init__(self, batch_size: int = 64, eval_batch_size: int = 500, num_workers: int = 0, seed: int = 0) -> None:
-        super().__init__(batch_size, eval_batch_size, num_workers, seed)
+    def __init__(self, batch_size: int = 64, eval_batch_size: int = 500, **options: Any) -> None:
+        super().__init__(batch_size=batch_size, eval_batch_size=eval_batch_size, **options)
 
     @abstractmethod
     def make(self, split: str) -> LabelledImages:

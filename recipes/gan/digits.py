@@ -8,7 +8,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lightning_losses.checks import check_number
-from lightning_losses.recipes.segmentation.scenes import SPLITS, handwriting, sources
+from lightning_losses.recipes.data import SPLITS
+from lightning_losses.recipes.handwriting import handwriting, sources
 
 from .data import ImageData, LabelledImages
 

@@ -1,12 +1,15 @@
-"""The embedded data: scenes of handwritten digits, drawn as they are asked for."""
+"""The embedded data: scenes of handwritten digits, and which class each pixel shows."""
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from lightning_losses.checks import check_number
+from lightning_losses.recipes.drawn import DrawnData, DrawnScenes
+from lightning_losses.recipes.scenes import draw_digits
 
-from .data import SegmentationData
-from .drawn import DrawnScenes
-from .scenes import Scene, draw_scene
+Scene = tuple[Tensor, Tensor]
+"""(image [3, S, S] of uint8, mask [S, S] of int64: digit + 1, background 0)."""
 
 
 class SceneSet(DrawnScenes[Scene]):
@@ -26,37 +29,17 @@ class SceneSet(DrawnScenes[Scene]):
         return draw_scene(rng, self.pool, self.size)
 
 
-class DigitScenes(SegmentationData):
-    """Scenes of handwritten digits, 11 classes: the background and ten digits. Nothing is downloaded.
+def draw_scene(rng: np.random.Generator, pool: Tensor, size: int = 64) -> Scene:
+    """Draw one scene of 2 to 6 digits by `draw_digits`, which tells the arguments."""
+    image, covered, digits = draw_digits(rng, pool, size)
+    mask = torch.zeros(size, size, dtype=torch.int64)
+    for pixels, label in zip(covered, digits + 1, strict=True):
+        mask.masked_fill_(pixels, int(label))
+    return image, mask
 
-    Training scenes are new in every epoch. The handwritten digits that the scenes of one split are made of appear in
-    no other.
 
-    Args:
-        train_scenes: scenes in an epoch.
-        val_scenes: scenes of validation.
-        test_scenes: scenes of the test.
-        size: side length of a scene in pixels.
-        batch_size: of training, on each device.
-        eval_batch_size: of validation and test.
-        num_workers: processes that draw; 0 for none.
-        seed: of everything random.
-    """
-
-    def __init__(
-        self,
-        train_scenes: int = 4096,
-        val_scenes: int = 256,
-        test_scenes: int = 1024,
-        size: int = 64,
-        batch_size: int = 32,
-        eval_batch_size: int = 64,
-        num_workers: int = 0,
-        seed: int = 0,
-    ) -> None:
-        super().__init__(batch_size, eval_batch_size, num_workers, seed)
-        self.lengths = {"train": train_scenes, "val": val_scenes, "test": test_scenes}
-        self.size = size
+class DigitScenes(DrawnData):
+    """`DrawnData` with a class for each pixel, 11 classes: the background and ten digits."""
 
     def make(self, split: str) -> SceneSet:
         """The scenes of a split."""

@@ -1,13 +1,15 @@
 """Your own images: a folder of them, and one of label maps."""
 
 from pathlib import Path
+from typing import Any
 
 from torchvision.transforms.v2 import functional as F
 
 from lightning_losses.checks import check_number, message
+from lightning_losses.recipes.files import read_image, require_folder
 
-from .files import check_label_range, check_size, read_image, read_labels, require_folder
 from .images import ImageData, Pair, as_pair
+from .labels import check_label_range, check_size, read_labels
 from .splits import split_names
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
@@ -27,14 +29,7 @@ class ImageMaskFolder(ImageData):
         val_root: a folder like `root`, for validation.
         test_root: a folder like `root`, for the test.
         resize: (height, width) that everything is resized to on reading, the test included; None for not at all.
-        size: (height, width) of a training sample, which is a random crop resized.
-        min_scale: the smallest share of an image's area that is cropped.
-        vertical_flip: whether up and down may be exchanged.
-        jitter: by how much brightness, contrast and saturation change at most.
-        batch_size: of training, on each device.
-        eval_batch_size: of validation and test; 1 where images differ in size.
-        num_workers: processes that augment; 0 for none.
-        seed: of the order of training samples and of augmentation.
+        options: those of `ImageData`.
     """
 
     def __init__(
@@ -46,16 +41,9 @@ class ImageMaskFolder(ImageData):
         val_root: str | None = None,
         test_root: str | None = None,
         resize: tuple[int, int] | None = None,
-        size: tuple[int, int] = (256, 256),
-        min_scale: float = 0.5,
-        vertical_flip: bool = False,
-        jitter: float = 0.2,
-        batch_size: int = 8,
-        eval_batch_size: int = 1,
-        num_workers: int = 0,
-        seed: int = 0,
+        **options: Any,
     ) -> None:
-        super().__init__(size, min_scale, vertical_flip, jitter, batch_size, eval_batch_size, num_workers, seed)
+        super().__init__(**options)
         self.num_classes = int(check_number("data.num_classes", num_classes, at_least=2, at_most=256))
         if ignore_index is not None:
             check_number("data.ignore_index", ignore_index, at_most=255)

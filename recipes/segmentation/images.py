@@ -14,9 +14,8 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from lightning_losses.checks import check_number
+from lightning_losses.recipes.data import SplitData
 from lightning_losses.recipes.sampling import Draw, seeded
-
-from .data import SegmentationData
 
 T = TypeVar("T")
 
@@ -73,7 +72,7 @@ def augmentation(
     return v2.Compose(steps)
 
 
-class ImageData(SegmentationData):
+class ImageData(SplitData):
     """Images of a subclass's `read`, augmented in training; validation and test see them whole and as they are.
 
     Args:
@@ -81,24 +80,20 @@ class ImageData(SegmentationData):
         min_scale: the smallest share of an image's area that is cropped.
         vertical_flip: whether up and down may be exchanged.
         jitter: by how much brightness, contrast and saturation change at most.
-        batch_size: of training, on each device.
         eval_batch_size: of validation and test; 1 where images differ in size.
-        num_workers: processes that augment; 0 for none.
-        seed: of the order of training samples and of augmentation.
+        options: those of `SplitData`.
     """
 
     def __init__(
         self,
-        size: tuple[int, int],
-        min_scale: float,
-        vertical_flip: bool,
-        jitter: float,
-        batch_size: int,
-        eval_batch_size: int,
-        num_workers: int,
-        seed: int,
+        size: tuple[int, int] = (256, 256),
+        min_scale: float = 0.5,
+        vertical_flip: bool = False,
+        jitter: float = 0.2,
+        eval_batch_size: int = 1,
+        **options: Any,
     ) -> None:
-        super().__init__(batch_size, eval_batch_size, num_workers, seed)
+        super().__init__(eval_batch_size=eval_batch_size, **options)
         check_number("data.min_scale", min_scale, above=0, at_most=1)
         check_number("data.jitter", jitter, at_least=0, at_most=1)
         self.transform = augmentation(size, min_scale=min_scale, vertical_flip=vertical_flip, jitter=jitter)

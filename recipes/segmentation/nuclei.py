@@ -3,14 +3,16 @@
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from pathlib import Path, PurePosixPath
+from typing import Any
 from zipfile import ZipFile, is_zipfile
 
 import numpy as np
 
 from lightning_losses.checks import message
+from lightning_losses.recipes.files import read_image
 
-from .files import check_size, read_image, read_labels
 from .images import ImageData, Pair, as_pair
+from .labels import check_size, read_labels
 from .splits import split_names
 
 LAYOUT = "a zip or folder of stage1_train/ID/{images,masks}/*.png"
@@ -28,29 +30,12 @@ class Nuclei(ImageData):
 
     Args:
         root: the zip as it was downloaded, or a folder that it was unpacked to.
-        size: (height, width) of a training sample, which is a random crop resized.
-        min_scale: the smallest share of an image's area that is cropped.
-        vertical_flip: whether up and down may be exchanged.
-        jitter: by how much brightness, contrast and saturation change at most.
-        batch_size: of training, on each device.
-        eval_batch_size: of validation and test; 1, since the images differ in size.
-        num_workers: processes that augment; 0 for none.
-        seed: of the order of training samples and of augmentation.
+        vertical_flip: whether up and down may be exchanged, as they may under a microscope.
+        options: those of `ImageData`.
     """
 
-    def __init__(
-        self,
-        root: str,
-        size: tuple[int, int] = (256, 256),
-        min_scale: float = 0.5,
-        vertical_flip: bool = True,
-        jitter: float = 0.2,
-        batch_size: int = 8,
-        eval_batch_size: int = 1,
-        num_workers: int = 0,
-        seed: int = 0,
-    ) -> None:
-        super().__init__(size, min_scale, vertical_flip, jitter, batch_size, eval_batch_size, num_workers, seed)
+    def __init__(self, root: str, vertical_flip: bool = True, **options: Any) -> None:
+        super().__init__(vertical_flip=vertical_flip, **options)
         self.root = Path(root)
 
     def read(self, split: str) -> list[Pair]:

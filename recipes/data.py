@@ -1,4 +1,4 @@
-"""What the data sets of this recipe share: three splits, and their loaders."""
+"""What the data of all recipes share: three splits, and their loaders."""
 
 from abc import ABC, abstractmethod
 from typing import Any
@@ -9,20 +9,21 @@ from torch.utils.data import DataLoader, Dataset
 from lightning_losses.checks import check_number
 from lightning_losses.recipes.sampling import ResumableData, ResumableLoader
 
+SPLITS = ("train", "val", "test")
 STAGES = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",), "predict": ("test",)}
 
 
-class SegmentationData(ResumableData, ABC):
-    """Loaders of (image [N, 3, H, W] of uint8, mask [N, H, W] of int64); a subclass makes the data set of a split.
+class SplitData(ResumableData, ABC):
+    """Loaders of three splits; a subclass makes the data set of each.
 
     Args:
         batch_size: of training, on each device.
         eval_batch_size: of validation and test; 1 where images differ in size.
         num_workers: processes that prepare batches; 0 for none.
-        seed: of the order of training samples and of augmentation.
+        seed: of everything random: the order of training samples, augmentation, and what is drawn.
     """
 
-    def __init__(self, batch_size: int, eval_batch_size: int, num_workers: int, seed: int) -> None:
+    def __init__(self, batch_size: int = 8, eval_batch_size: int = 8, num_workers: int = 0, seed: int = 0) -> None:
         super().__init__()
         self.batch_size = int(check_number("data.batch_size", batch_size, at_least=1))
         self.eval_batch_size = int(check_number("data.eval_batch_size", eval_batch_size, at_least=1))

@@ -1,4 +1,4 @@
-"""Scenes of handwritten digits: a segmentation problem that is drawn, not downloaded.
+"""Scenes of handwritten digits: a problem that is drawn, not downloaded.
 
 Real handwritten digits (8x8, scikit-learn's `load_digits`) in random colours, sizes and rotations, partly over each
 other, on a gradient with blobs, pen strokes and noise. Strokes have the width and the colours of digits, so colour and
@@ -10,51 +10,24 @@ from functools import cache
 
 import numpy as np
 import torch
-from sklearn.datasets import load_digits
 from torch import Tensor
 from torch.nn import functional as F
 
-SPLITS = ("train", "val", "test")
-
-Scene = tuple[Tensor, Tensor]
-"""(image [3, S, S] of uint8, mask [S, S] of int64: digit + 1, background 0)."""
+from .handwriting import handwriting
 
 
-@cache
-def handwriting() -> tuple[Tensor, Tensor]:
-    """(ink [1797, 1, 40, 40] in 0..1, digit [1797]): the 8x8 originals with a margin of 1, smoothly enlarged."""
-    digits = load_digits()
-    ink = torch.from_numpy(digits.images).float().unsqueeze(1) / 16
-    ink = F.interpolate(F.pad(ink, (1, 1, 1, 1)), scale_factor=4, mode="bicubic", align_corners=False).clamp(0, 1)
-    return ink, torch.from_numpy(digits.target)
-
-
-def sources(split: str, seed: int = 0) -> Tensor:
-    """Which handwritten digits the scenes of a split are made of: 70, 10 and 20 percent, disjoint."""
-    count = len(handwriting()[1])
-    order = np.random.default_rng(seed).permutation(count)
-    ends = {"train": (0.0, 0.7), "val": (0.7, 0.8), "test": (0.8, 1.0)}[split]
-    begin, end = (round(share * count) for share in ends)
-    return torch.from_numpy(order[begin:end])
-
-
-def draw_scene(rng: np.random.Generator, pool: Tensor, size: int = 64) -> Scene:
+def draw_digits(rng: np.random.Generator, pool: Tensor, size: int = 64) -> tuple[Tensor, Tensor, Tensor]:
     """Draw one scene of 2 to 6 digits.
 
     Args:
         rng: where all randomness comes from.
         pool: the indices of the handwritten digits to choose from.
         size: side length in pixels.
+
+    Returns:
+        The image [3, S, S] of uint8; the pixels [K, S, S] of each digit, a later one covering earlier ones; the digits
+        [K]; both in the order drawn.
     """
-    image, covered, digits = draw_digits(rng, pool, size)
-    mask = torch.zeros(size, size, dtype=torch.int64)
-    for pixels, label in zip(covered, digits + 1, strict=True):
-        mask.masked_fill_(pixels, int(label))
-    return image, mask
-
-
-def draw_digits(rng: np.random.Generator, pool: Tensor, size: int = 64) -> tuple[Tensor, Tensor, Tensor]:
-    """As `draw_scene`: (image [3, S, S], the pixels [K, S, S] of each digit, the digits [K]), in the order drawn."""
     ink, digit = handwriting()
     image = _background(rng, size)
     chosen = pool[torch.from_numpy(rng.integers(len(pool), size=rng.integers(2, 7)))]

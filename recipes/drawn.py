@@ -1,15 +1,16 @@
-"""Data sets of scenes that are drawn as they are asked for."""
+"""Scenes that are drawn as they are asked for: their data sets, and their data."""
 
 from abc import ABC, abstractmethod
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 from torch.utils.data import Dataset
 
 from lightning_losses.checks import check_choice, check_number
-from lightning_losses.recipes.sampling import Draw
 
-from .scenes import SPLITS, sources
+from .data import SPLITS, SplitData
+from .handwriting import sources
+from .sampling import Draw
 
 Drawn = TypeVar("Drawn")
 
@@ -37,3 +38,30 @@ class DrawnScenes(Dataset[Drawn], ABC, Generic[Drawn]):
     def __getitem__(self, key: Draw | int) -> Drawn:
         epoch, index = key if isinstance(key, tuple) else (0, key)
         return self.draw(np.random.default_rng((self.seed, self.split, epoch, index)), index)
+
+
+class DrawnData(SplitData):
+    """Scenes of handwritten digits. Nothing is downloaded.
+
+    Training scenes are new in every epoch. The handwritten digits that the scenes of one split are made of appear in
+    no other.
+
+    Args:
+        train_scenes: scenes in an epoch.
+        val_scenes: scenes of validation.
+        test_scenes: scenes of the test.
+        size: side length of a scene in pixels.
+        options: those of `SplitData`.
+    """
+
+    def __init__(
+        self,
+        train_scenes: int = 4096,
+        val_scenes: int = 256,
+        test_scenes: int = 1024,
+        size: int = 64,
+        **options: Any,
+    ) -> None:
+        super().__init__(**options)
+        self.lengths = dict(zip(SPLITS, (train_scenes, val_scenes, test_scenes), strict=True))
+        self.size = size

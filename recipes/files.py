@@ -1,0 +1,44 @@
+"""Reading images from files; what is wrong with one is said in one line that names it."""
+
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from lightning_losses.checks import message
+
+
+def require_folder(parameter: str, path: Path) -> Path:
+    """`path`, if it is a folder.
+
+    Raises:
+        FileNotFoundError: it is none.
+    """
+    if not path.is_dir():
+        raise FileNotFoundError(message(parameter, "a folder that exists", str(path)))
+    return path
+
+
+def open_image(name: str, content: bytes) -> Image.Image:
+    """The image in a file's content, decoded; `name` is for the error.
+
+    Raises:
+        ValueError: it cannot be read.
+    """
+    try:
+        picture = Image.open(BytesIO(content))
+        picture.load()
+    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+        raise ValueError(message(name, "an image that can be read", str(error))) from error
+    return picture
+
+
+def read_image(name: str, content: bytes) -> NDArray[np.uint8]:
+    """The same as RGB [H, W, 3].
+
+    Raises:
+        ValueError: it cannot be read.
+    """
+    return np.array(open_image(name, content).convert("RGB"))
