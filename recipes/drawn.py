@@ -51,6 +51,8 @@ class DrawnData(SplitData):
         val_scenes: scenes of validation.
         test_scenes: scenes of the test.
         size: side length of a scene in pixels.
+        batch_size: of training, on each device.
+        eval_batch_size: of validation and test.
         options: those of `SplitData`.
     """
 
@@ -60,8 +62,10 @@ class DrawnData(SplitData):
         val_scenes: int = 256,
         test_scenes: int = 1024,
         size: int = 64,
+        batch_size: int = 32,
+        eval_batch_size: int = 64,
         **options: Any,
     ) -> None:
-        super().__init__(**options)
+        super().__init__(batch_size=batch_size, eval_batch_size=eval_batch_size, **options)
         self.lengths = dict(zip(SPLITS, (train_scenes, val_scenes, test_scenes), strict=True))
         self.size = size
