@@ -2,6 +2,7 @@
 
 import csv
 import gzip
+import itertools
 import json
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import torch
 
 from lightning_losses.cli import main
 from lightning_losses.recipes.continual.data import DigitTasks, MnistTasks
-from lightning_losses.recipes.continual.images import Labelled, digits, idx_images
+from lightning_losses.recipes.continual.images import digits, idx_images
 from lightning_losses.recipes.continual.model import ContinualClassifier
 from lightning_losses.recipes.continual.streams import Permuted, Rotated, Split, make_stream
 
@@ -78,24 +79,22 @@ def test_it_learns_without_forgetting_by_distillation_on_mnist(tmp_path: Path, m
 
 class TestStreams:
     def test_permutations_are_bijections_that_differ_by_task_and_seed(self) -> None:
-        whole = Labelled(torch.arange(16.0).view(1, 4, 4), torch.tensor([3]))
-        orders = [
-            Permuted(3, seed=seed).task(task, whole).images.flatten().tolist() for seed in range(2) for task in range(3)
-        ]
+        image = torch.arange(16.0).view(1, 4, 4)
+        orders = [Permuted(3, seed=seed).seen(task, image).flatten().tolist() for seed in range(2) for task in range(3)]
         assert all(sorted(order) == list(range(16)) for order in orders)
         assert len({tuple(order) for order in orders}) == 6
 
     def test_split_gives_every_image_to_one_task(self) -> None:
         whole = digits("train")
-        parts = [Split(5).task(task, whole) for task in range(5)]
+        parts = [Split(5).part(task, whole) for task in range(5)]
         assert sum(len(part.labels) for part in parts) == len(whole.labels)
         assert all(set(part.labels.tolist()) == {0, 1} for part in parts)
         assert torch.equal(parts[2].images, whole.images[(whole.labels == 4) | (whole.labels == 5)])
 
     def test_a_quarter_turn_is_exact(self) -> None:
-        whole = digits("test")
-        turned = Rotated(2).task(1, whole).images
-        torch.testing.assert_close(turned, whole.images.rot90(dims=(1, 2)), rtol=0, atol=1e-5)
+        images = digits("test").images
+        turned = Rotated(2).seen(1, images)
+        torch.testing.assert_close(turned, images.rot90(dims=(1, 2)), rtol=0, atol=1e-5)
 
     @pytest.mark.parametrize(
         ("make", "said"),
@@ -129,6 +128,15 @@ class TestData:
         count = int(((digits("train").labels == 4) | (digits("train").labels == 5)).sum())
         assert len(seen) == 200
         assert len(set(seen)) == min(200, count)
+
+    @pytest.mark.parametrize("stream", ["permuted", "rotated"])
+    def test_images_are_kept_once_for_all_tasks(self, stream: str) -> None:
+        data = DigitTasks(stream, "domain", tasks=3)
+        data.setup("validate")
+        kept = [loader.dataset.images.data_ptr() for loader in data.val_dataloader()]
+        shown = [next(iter(loader))[0][0] for loader in data.val_dataloader()]
+        assert len(set(kept)) == 1
+        assert not any(torch.equal(one, other) for one, other in itertools.combinations(shown, 2))
 
     def test_samples_are_the_same_whenever_they_are_asked_for(self) -> None:
         data = DigitTasks("split", tasks=5, eval_batch_size=20)

@@ -107,11 +107,11 @@ class TaskStream(ResumableData, ABC):
             rule = f"above {int(whole.labels.max())}, the greatest label"
             raise ValueError(message("data.classes", rule, self.stream.classes))
         ahead = self.stream.classes_per_task if self.scenario == "class" else 0
-        parts = [self.stream.task(task, whole) for task in range(self.tasks)]
-        for task, part in enumerate(parts):
-            if not len(part.labels):
-                raise ValueError(f"Task {task + 1} of {self.tasks} has no image: take fewer tasks, or more images.")
-        return [TaskSet(part, task, ahead * task) for task, part in enumerate(parts)]
+        sets = [TaskSet(self.stream, task, whole, ahead * task) for task in range(self.tasks)]
+        for number, one in enumerate(sets, start=1):
+            if not len(one):
+                raise ValueError(f"Task {number} of {self.tasks} has no image: take fewer tasks, or more images.")
+        return sets
 
     def _eval_loaders(self, split: str) -> list[DataLoader[Any]]:
         ranks, rank = self._ranks()

@@ -10,6 +10,7 @@ from torch.utils.data import Dataset
 from lightning_losses.recipes.sampling import Draw
 
 from .images import Labelled
+from .streams import Stream
 
 Batch = tuple[tuple[Tensor, Tensor], Tensor]
 """((images [N, H, W] in 0..1, task of each [N]), labels [N])."""
@@ -19,22 +20,26 @@ class TaskSet(Dataset[Batch]):
     """The images of one task.
 
     Args:
-        part: the images, with labels that count from 0 in each task.
+        stream: that the task is of.
         task: its number.
+        whole: the images that all tasks are made of.
         first: the label of its first class.
     """
 
-    def __init__(self, part: Labelled, task: int, first: int = 0) -> None:
+    def __init__(self, stream: Stream, task: int, whole: Labelled, first: int = 0) -> None:
+        part = stream.part(task, whole)
+        self.stream = stream
+        self.task = task
         self.images = part.images
         self.labels = part.labels + first
-        self.task = task
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def batch(self, chosen: Tensor) -> Batch:
         """Some of them."""
-        return (self.images[chosen], torch.full_like(chosen, self.task)), self.labels[chosen]
+        seen = self.stream.seen(self.task, self.images[chosen])
+        return (seen, torch.full_like(chosen, self.task)), self.labels[chosen]
 
     def __getitems__(self, indices: Sequence[int]) -> Batch:
         return self.batch(torch.tensor(indices))

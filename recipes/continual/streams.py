@@ -1,9 +1,9 @@
 """How a stream of tasks comes out of one set of labelled images."""
 
 import math
-from abc import ABC, abstractmethod
 
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from lightning_losses.checks import check_choice, check_number, message
@@ -11,8 +11,8 @@ from lightning_losses.checks import check_choice, check_number, message
 from .images import Labelled
 
 
-class Stream(ABC):
-    """T tasks.
+class Stream:
+    """T tasks, each of all images as they are; a subclass tells how they differ.
 
     Args:
         tasks: T.
@@ -30,31 +30,34 @@ class Stream(ABC):
         """How many classes a task has."""
         return self.classes
 
-    @abstractmethod
-    def task(self, task: int, whole: Labelled) -> Labelled:
-        """The images of a task, with labels that count from 0 in each task."""
+    def part(self, task: int, whole: Labelled) -> Labelled:
+        """The images that a task is made of, with labels that count from 0 in each task."""
+        return whole
+
+    def seen(self, task: int, images: Tensor) -> Tensor:
+        """Images [N, H, W] as the task shows them; asked for a batch at a time, so that they are kept once for all."""
+        return images
 
 
 class Permuted(Stream):
     """All classes in each task, the pixels in an order of its own.
 
-    >>> whole = Labelled(torch.arange(4.0).view(1, 2, 2), torch.tensor([7]))
-    >>> Permuted(tasks=2).task(1, whole).images.flatten().tolist()
+    >>> Permuted(tasks=2).seen(1, torch.arange(4.0).view(1, 2, 2)).flatten().tolist()
     [1.0, 3.0, 2.0, 0.0]
     """
 
-    def task(self, task: int, whole: Labelled) -> Labelled:
-        """All images."""
+    def seen(self, task: int, images: Tensor) -> Tensor:
+        """Their pixels in another order."""
         generator = torch.Generator().manual_seed(1000 * self.seed + task)
-        order = torch.randperm(whole.images[0].numel(), generator=generator)
-        return Labelled(whole.images.flatten(1)[:, order].view_as(whole.images), whole.labels)
+        order = torch.randperm(images[0].numel(), generator=generator)
+        return images.flatten(1)[:, order].view_as(images)
 
 
 class Split(Stream):
     """Some of the classes in each task, in the order of their numbers.
 
     >>> whole = Labelled(torch.zeros(4, 1, 1), torch.tensor([0, 3, 2, 1]))
-    >>> Split(tasks=2, classes=4).task(1, whole).labels.tolist()
+    >>> Split(tasks=2, classes=4).part(1, whole).labels.tolist()
     [1, 0]
     """
 
@@ -68,7 +71,7 @@ class Split(Stream):
         """How many classes a task has."""
         return self.classes // self.tasks
 
-    def task(self, task: int, whole: Labelled) -> Labelled:
+    def part(self, task: int, whole: Labelled) -> Labelled:
         """The images of the classes that are its own."""
         own = self.classes_per_task
         part = whole.part(torch.div(whole.labels, own, rounding_mode="floor") == task)
@@ -78,18 +81,17 @@ class Split(Stream):
 class Rotated(Stream):
     r"""All classes in each task, turned by an angle of its own: task t of T by :math:`180^\circ\, t / T`.
 
-    >>> whole = Labelled(torch.tensor([[[1.0, 2.0], [3.0, 4.0]]]), torch.tensor([7]))
-    >>> Rotated(tasks=2).task(1, whole).images.round().tolist()
+    >>> Rotated(tasks=2).seen(1, torch.tensor([[[1.0, 2.0], [3.0, 4.0]]])).round().tolist()
     [[[2.0, 4.0], [1.0, 3.0]]]
     """
 
-    def task(self, task: int, whole: Labelled) -> Labelled:
-        """All images."""
+    def seen(self, task: int, images: Tensor) -> Tensor:
+        """Turned."""
         angle = math.pi * task / self.tasks
         turn = torch.tensor([[math.cos(angle), -math.sin(angle), 0.0], [math.sin(angle), math.cos(angle), 0.0]])
-        images = whole.images.unsqueeze(1)
-        grid = F.affine_grid(turn.expand(len(images), 2, 3), list(images.shape), align_corners=False)
-        return Labelled(F.grid_sample(images, grid, align_corners=False).squeeze(1), whole.labels)
+        pixels = images.unsqueeze(1)
+        grid = F.affine_grid(turn.expand(len(pixels), 2, 3), list(pixels.shape), align_corners=False)
+        return F.grid_sample(pixels, grid, align_corners=False).squeeze(1)
 
 
 STREAMS: dict[str, type[Stream]] = {"permuted": Permuted, "split": Split, "rotated": Rotated}
