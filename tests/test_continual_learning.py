@@ -7,8 +7,11 @@ import pytest
 import torch
 from continual_problem import BATCH, SAMPLES, Net, Points, fit, points
 from lightning.pytorch import Callback, LightningDataModule
+from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import nn
 
+from lightning_losses import LossModule, Term
+from lightning_losses.balancers import Uncertainty
 from lightning_losses.callbacks import (
     ContinualLearning,
     FisherInformation,
@@ -18,6 +21,7 @@ from lightning_losses.callbacks import (
     TeacherSnapshot,
 )
 from lightning_losses.fisher import diagonal_fisher
+from lightning_losses.losses import EWC, CrossEntropy
 
 
 def learn(tmp_path, weight: float, consolidation=None, **options: Any) -> tuple[ContinualLearning, Net]:
@@ -42,6 +46,17 @@ class TestForgetting:
     def test_what_consolidates_does_not(self, tmp_path, weight, consolidation) -> None:
         callback, _ = learn(tmp_path, weight, consolidation)
         assert callback.matrix[1] == [1.0, 1.0]
+
+
+def test_weights_that_a_balancer_learns_are_not_anchored(tmp_path) -> None:
+    model = Net()
+    terms = {
+        "task": Term(CrossEntropy(), inputs=["logits", "target"]),
+        "ewc": Term(EWC(), inputs=["model"], balanced=False),
+    }
+    model.criterion = LossModule(terms, balancer=Uncertainty())
+    fit(tmp_path, model, Points(), ContinualLearning(consolidation=PathIntegral()))
+    assert set(model.criterion.terms["ewc"].loss.importance) == {"network.weight", "network.bias"}
 
 
 class TestMatrix:
@@ -162,6 +177,15 @@ class TestFisher:
             fit(tmp_path, Net(1e3, lr=1e-2), Points(tasks=3), ContinualLearning(consolidation=FisherInformation()))
         assert sum("overshoots" in str(warning.message) for warning in caught) == 1
 
+    def test_it_is_the_greatest_step_of_the_schedule_that_counts(self, tmp_path) -> None:
+        class Decaying(Net):
+            def configure_optimizers(self) -> Any:
+                optimizer = torch.optim.SGD(self.parameters(), lr=self.lr)
+                return [optimizer], [torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, total_iters=1)]
+
+        with pytest.warns(UserWarning, match=r"overshoots: strength 1000 \* lr 0.01 "):
+            fit(tmp_path, Decaying(1e3, lr=1e-2), Points(), ContinualLearning(consolidation=FisherInformation()))
+
     def test_an_adaptive_step_is_not(self, tmp_path) -> None:
         class Adaptive(Net):
             def configure_optimizers(self) -> Any:
@@ -171,6 +195,42 @@ class TestFisher:
             warnings.simplefilter("always")
             fit(tmp_path, Adaptive(1e3), Points(), ContinualLearning(consolidation=FisherInformation()))
         assert not [warning for warning in caught if "overshoots" in str(warning.message)]
+
+
+class Halt(Callback):
+    """Stops as a time limit does, in the middle of an epoch."""
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
+        trainer.should_stop = trainer.current_epoch == 1 and batch_idx == 2
+
+
+class TestStops:
+    def test_a_task_that_was_not_finished_is_not_taken_as_learnt(self, tmp_path) -> None:
+        model, callback = Net(1.0), ContinualLearning(consolidation=FisherInformation())
+        with pytest.warns(UserWarning, match="Training has stopped within task 2"):
+            fit(tmp_path, model, Points(), callback, Halt())
+        assert len(callback.matrix) == len(model.criterion.terms["ewc"].loss.anchors) == 1
+
+    def test_fewer_epochs_than_the_tasks_have_are_warned_of(self, tmp_path) -> None:
+        with pytest.warns(UserWarning, match="max_epochs=2: the 2 tasks take 4"):
+            fit(tmp_path, Net(), Points(epochs_per_task=2), ContinualLearning(), max_epochs=2)
+
+    @pytest.mark.parametrize("steps", [3, 11])
+    def test_steps_that_end_within_a_task_are_refused(self, tmp_path, steps: int) -> None:
+        with pytest.raises(ValueError, match="`max_steps` must be -1 or a multiple of 8, .* found"):
+            fit(tmp_path, Net(), Points(), ContinualLearning(), max_steps=steps)
+        fit(tmp_path, Net(), Points(), ContinualLearning(), max_steps=8)
+
+    def test_a_run_goes_on_behind_the_last_step_of_a_task(self, tmp_path) -> None:
+        """From a checkpoint that was written ahead of the task's end, and before there is a loss of the new run's."""
+        learning = [ContinualLearning(consolidation=FisherInformation()) for _ in range(2)]
+        saver = ModelCheckpoint(tmp_path, "{step}", every_n_train_steps=1, save_top_k=-1)
+        whole, resumed = Net(5.0, lr=0.1), Net(5.0, lr=0.1)
+        fit(tmp_path, whole, Points(), learning[0], saver, enable_checkpointing=True)
+        with pytest.warns(UserWarning, match="Task 1 has ended without a validation"):
+            fit(tmp_path, resumed, Points(), learning[1], ckpt_path=tmp_path / "step=8.ckpt")
+        assert len(learning[1].matrix) == 2
+        torch.testing.assert_close(resumed.network.state_dict(), whole.network.state_dict(), rtol=0, atol=0)
 
 
 class NoTasks(LightningDataModule):

@@ -60,7 +60,7 @@ def penalty(model: LightningModule) -> tuple[LossModule, str, EWC]:
         names = [name for _, name, _ in found]
         raise ValueError(
             f"The model must have one LossModule with one EWC term, found {names or 'none'}. "
-            'Add "ewc": Term(EWC(), weight=..., inputs=["model"], balanced=False).'
+            'Add "ewc": Term(EWC(), weight=..., inputs=["model"], balanced=False), or take consolidation=None.'
         )
     return found[0]
 

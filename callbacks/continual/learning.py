@@ -1,5 +1,6 @@
 """One task after another, in one fit."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,9 @@ from lightning_losses.callbacks.continual.metrics import average_accuracy, backw
 from lightning_losses.callbacks.continual.tasks import task_data
 from lightning_losses.callbacks.curvature_strategies import check_strategy
 from lightning_losses.checks import message
+
+RATES = ("lr", "initial_lr", "max_lr")
+"""What a parameter group may say of its learning rate: now, and the greatest that schedules tell of."""
 
 
 class ContinualLearning(Callback):
@@ -43,7 +47,8 @@ class ContinualLearning(Callback):
     `TaskData`. The matrix is part of every checkpoint: a run that was killed in a task goes on in that task.
     `test` logs the mean of the tasks' metric as ``test/average_accuracy``, where `metric` is ``val/accuracy``.
 
-    With plain SGD it warns, once, where the penalty's own gradient step overshoots.
+    With plain SGD it warns, once, where the penalty's own gradient step overshoots at the greatest learning rate of the
+    schedule.
 
     Args:
         metric: its name as the model logs it in validation; higher is better.
@@ -53,7 +58,8 @@ class ContinualLearning(Callback):
 
     Raises:
         TypeError: in `setup`, a data module that tells of no tasks.
-        ValueError: in `setup`, more epochs than the tasks have, or no validation in a task's last epoch.
+        ValueError: in `setup`, more epochs than the tasks have, or no validation in a task's last epoch; when training
+            starts, a `max_steps` that ends within a task.
         IncompatibleError: in `setup`, a strategy that has no layer's parameters whole.
 
     >>> ContinualLearning(metric="val/accuracy").matrix
@@ -75,6 +81,8 @@ class ContinualLearning(Callback):
         self.matrix: list[list[float]] = []
         self._measured: list[float] = []  # by the validation behind the last step
         self._warned = False
+        self._is_checked = False  # whether the present task's first step overshoots
+        self._is_whole = True  # the epoch, so far as it has come
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Refuse what cannot work, before anything is started."""
@@ -86,6 +94,8 @@ class ContinualLearning(Callback):
         if trainer.max_epochs is None or not 0 <= trainer.max_epochs <= epochs:
             rule = f"at most {epochs}, the epochs of {self._data.tasks} tasks"
             raise ValueError(message("max_epochs", rule, trainer.max_epochs))
+        if trainer.max_epochs < epochs:
+            rank_zero_warn(f"max_epochs={trainer.max_epochs}: the {self._data.tasks} tasks take {epochs}.")
         every = trainer.check_val_every_n_epoch
         if not trainer.enable_validation or every is None or self._data.epochs_per_task % every:
             rule = f"a divisor of {self._data.epochs_per_task} (epochs_per_task), with validation enabled"
@@ -99,6 +109,7 @@ class ContinualLearning(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Catch up on a task whose end the checkpoint of a resumed run has not seen."""
+        self._check_steps(trainer, pl_module)
         if self.consolidation is not None:
             self.consolidation.on_train_start(trainer, pl_module)
         if trainer.current_epoch // self._data.epochs_per_task > len(self.matrix):
@@ -113,7 +124,10 @@ class ContinualLearning(Callback):
         self._freeze(pl_module)
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
-        """Pass it on."""
+        """Warn of a penalty that is too strong for the step, and pass it on."""
+        if isinstance(self.consolidation, Penalized) and self.matrix and not self._is_checked:
+            self._is_checked = True
+            self._warn_of_overshooting(trainer, pl_module)
         if self.consolidation is not None:
             self.consolidation.on_before_optimizer_step(trainer, pl_module, optimizer)
 
@@ -122,6 +136,7 @@ class ContinualLearning(Callback):
     ) -> None:
         """Pass it on."""
         self._measured = []
+        self._is_whole = batch_idx + 1 >= trainer.num_training_batches
         if self.consolidation is not None:
             self.consolidation.on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
 
@@ -132,7 +147,9 @@ class ContinualLearning(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """End the task, if this was its last epoch."""
-        if (trainer.current_epoch + 1) % self._data.epochs_per_task == 0:
+        if not self._is_whole:
+            rank_zero_warn(f"Training has stopped within task {len(self.matrix) + 1}, which is not taken as learnt.")
+        elif (trainer.current_epoch + 1) % self._data.epochs_per_task == 0:
             self._end_task(trainer, pl_module)
             pl_module.log_dict(
                 {
@@ -168,14 +185,22 @@ class ContinualLearning(Callback):
         self.matrix = [*self.matrix, self._measured or [float("nan")] * self._data.tasks]
         if self.consolidation is not None:
             self.consolidation.finish(trainer, pl_module, task)
-            if isinstance(self.consolidation, Penalized):
-                self._warn_of_overshooting(trainer, pl_module)
+            self._is_checked = False
         if trainer.is_global_zero:
             folder = Path(self.dirpath or trainer.default_root_dir)
             write(trainer, folder, self.matrix, self._data.tasks, self.metric)
 
+    def _check_steps(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.max_steps < 0 or not pl_module.automatic_optimization:  # Lightning counts every optimizer's then
+            return
+        steps = math.ceil(trainer.num_training_batches / trainer.accumulate_grad_batches) * self._data.epochs_per_task
+        if trainer.max_steps < steps * self._data.tasks and trainer.max_steps % steps:
+            rule = f"-1 or a multiple of {steps}, the steps of a task"
+            raise ValueError(message("max_steps", rule, trainer.max_steps))
+
     def _warn_of_overshooting(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        rates = [group["lr"] for o in trainer.optimizers if isinstance(o, torch.optim.SGD) for group in o.param_groups]
+        descents = [optimizer for optimizer in trainer.optimizers if isinstance(optimizer, torch.optim.SGD)]
+        rates = [group[key] for o in descents for group in o.param_groups for key in RATES if key in group]
         if rates and not self._warned:
             criterion, name, ewc = penalty(pl_module)
             self._warned = not stable_penalty_step(strength(criterion, name), max(rates), ewc.importance)

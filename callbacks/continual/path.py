@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from lightning_losses.anchors import Parameters
+from lightning_losses.callbacks.compatibility import loss_modules
 from lightning_losses.callbacks.continual.consolidation import Penalized, penalty, strength
 from lightning_losses.checks import check_number, message
 from lightning_losses.distributed import rank
@@ -112,10 +113,11 @@ class PathIntegral(Penalized):
         self._credit = {name: torch.zeros_like(start) for name, start in self._start.items()}
 
     def _parameters(self, pl_module: LightningModule) -> Parameters:
-        """As the optimizer sees them."""
+        """As the optimizer sees them, without the weights that a balancer has learnt for the terms."""
         network = pl_module.get_submodule(self.module)
         reshard(network)
-        return dict(network.named_parameters())
+        balancing = {id(p) for criterion in loss_modules(pl_module) for p in criterion.balancer.parameters()}
+        return {name: p for name, p in network.named_parameters() if id(p) not in balancing}
 
 
 def penalty_gradient(ewc: EWC, parameters: Parameters) -> Tensors:
