@@ -74,7 +74,7 @@ def test_stopped_and_resumed_is_bit_equal(schedule: str, precision: str, tmp_pat
 @pytest.mark.parametrize("schedule", ["simultaneous", "alternating"])
 def test_monitors_leave_no_trace(schedule: str, tmp_path: Path) -> None:
     """The curvature's runs the step again, in which neither the average nor a learning rate may move."""
-    trace = HessianTraceMonitor(every_n_steps=1, optimizer=int(schedule == "alternating"))  # one with a loss every time
+    trace = HessianTraceMonitor(every_n_steps=1)
     watched = run(
         tmp_path,
         schedule,
@@ -289,6 +289,12 @@ def test_a_decay_over_another_length_is_refused(tmp_path: Path) -> None:
     (checkpoint,) = tmp_path.rglob("*.ckpt")
     with pytest.raises(ValueError, match="decays over 2 steps, and the trainer now asks for 6"):
         Trainer(max_epochs=3, **options).fit(gan(lr_decay="linear"), data, ckpt_path=checkpoint)
+
+
+def test_a_decay_over_a_training_without_end_is_refused(tmp_path: Path) -> None:
+    data = DigitImages(train_images=16, val_images=2, test_images=2, size=8, batch_size=8)
+    with pytest.raises(ValueError, match="`model.lr_decay` must be constant where the trainer has no end"):
+        Trainer(max_epochs=-1, default_root_dir=tmp_path, **QUIET).fit(gan(lr_decay="linear"), data)
 
 
 def test_checkpoint_is_all_it_takes_to_sample(tmp_path: Path, generator) -> None:

@@ -117,7 +117,7 @@ def test_a_step_counts_once_and_the_generator_waits_for_n_critic(tmp_path: Path)
     trainer = fit(model, tmp_path)
     assert trainer.global_step == STEPS
     steps = [int(next(iter(optimizer.state.values()))["step"]) for optimizer in trainer.optimizers]
-    assert steps == [1, 3]
+    assert steps == [3, 1]
     assert int(model.average.n_averaged) == 1
 
 

@@ -141,7 +141,7 @@ class GAN(Judged):
         return loss
 
     def _take_turns(self, real: Tensor, batch_idx: int) -> None:
-        of_generator, of_discriminator = cast(list[LightningOptimizer], self.optimizers())
+        of_discriminator, of_generator = cast(list[LightningOptimizer], self.optimizers())
         with torch.no_grad():
             fake = self.generator(self.latents.draw_share(len(real), self.device).z)
         loss = self._discriminator_loss(real, fake)

@@ -1,5 +1,6 @@
 """The optimizers of the two players."""
 
+import math
 from typing import Any
 
 import torch
@@ -10,7 +11,7 @@ from torch import nn
 from torch.optim.lr_scheduler import LinearLR
 
 from lightning_losses import parameter_groups
-from lightning_losses.checks import check_choice, check_number
+from lightning_losses.checks import check_choice, check_number, message
 
 DECAYS = ("constant", "linear")
 
@@ -48,12 +49,13 @@ class Adams:
     def configure(
         self, model: LightningModule, generators: nn.Module, discriminators: nn.Module
     ) -> OptimizerLRScheduler:
-        """What `configure_optimizers` returns: one Adam of both under automatic optimization, else one for each."""
-        groups = [
-            parameter_groups(generators, lr=self.lr_generator, weight_decay=0.0),
-            parameter_groups(discriminators, lr=self.lr_discriminator, weight_decay=0.0),
-        ]
-        players = [groups[0] + groups[1]] if model.automatic_optimization else groups
+        """What `configure_optimizers` returns: one Adam of both under automatic optimization, else one for each.
+
+        That of the discriminator, which has a loss in every batch, is the first: monitors look at the first.
+        """
+        generating = parameter_groups(generators, lr=self.lr_generator, weight_decay=0.0)
+        judging = parameter_groups(discriminators, lr=self.lr_discriminator, weight_decay=0.0)
+        players = [generating + judging] if model.automatic_optimization else [judging, generating]
         optimizers = [torch.optim.Adam(player, betas=self.betas) for player in players]
         if not self.decays:
             return optimizers
@@ -67,8 +69,15 @@ class Adams:
         ]
 
     def steps(self, model: LightningModule) -> int:
-        """Of the generator in the whole training."""
-        return max(1, int(model.trainer.estimated_stepping_batches) // self.n_critic)
+        """Of the generator in the whole training.
+
+        Raises:
+            ValueError: the training has no end.
+        """
+        steps = model.trainer.estimated_stepping_batches
+        if not math.isfinite(steps):
+            raise ValueError(message("model.lr_decay", "constant where the trainer has no end", "linear"))
+        return max(1, int(steps) // self.n_critic)
 
     def check_length(self, model: LightningModule) -> None:
         """Refuse to go on with a learning rate that decays over a training of another length.
