@@ -252,6 +252,10 @@ class TestValidate:
         code, _, err = call("validate-config", TOY, bar, "trainer.enable_progress_bar=false")
         assert (code, err) == (0, "")
 
+    def test_a_recipe_runs_without_loggers(self, call):
+        rates = "trainer.callbacks=[{class_path: lightning.pytorch.callbacks.LearningRateMonitor}]"
+        assert call("fit", TOY, "--size", "smoke", rates, "trainer.logger=false")[0] == 0
+
 
 class TestCopy:
     def test_a_copy_runs_on_its_own_code(self, call):

@@ -21,6 +21,9 @@ from lightning_losses.cli.schema import check
 from lightning_losses.cli.stopwatch import Stopwatch
 from lightning_losses.config import TRAINED, ConfigError, compose, resolve, without_secrets
 
+NEEDED_BY = {"enable_progress_bar": "ProgressBar", "logger": "LearningRateMonitor"}
+"""What of a Trainer may be switched off, and the callbacks that it then refuses."""
+
 
 @dataclass(frozen=True)
 class Job:
@@ -112,18 +115,18 @@ def assemble(job: Job) -> Run:
 
 
 def _arguments(values: dict[str, Any]) -> dict[str, Any]:
-    """Those of LightningCLI. Where no progress bar is wanted the recipe's own goes: Lightning refuses the pair."""
+    """Those of LightningCLI, without callbacks of the recipe that Lightning refuses beside what is switched off."""
     given = {key: values[key] for key in TRAINED if values.get(key) is not None}
     trainer = given.get("trainer")
-    if isinstance(trainer, dict) and trainer.get("enable_progress_bar") is False:
-        callbacks = trainer.get("callbacks")
-        kept = [one for one in callbacks if not _is_bar(one)] if isinstance(callbacks, list) else callbacks
+    if isinstance(trainer, dict) and isinstance(trainer.get("callbacks"), list):
+        off = tuple(callback for key, callback in NEEDED_BY.items() if trainer.get(key) is False)
+        kept = [one for one in trainer["callbacks"] if not (isinstance(one, dict) and _name(one).endswith(off))]
         given["trainer"] = {**trainer, "callbacks": kept}
     return given
 
 
-def _is_bar(callback: Any) -> bool:
-    return isinstance(callback, dict) and str(callback.get("class_path")).endswith("ProgressBar")
+def _name(callback: dict[str, Any]) -> str:
+    return str(callback.get("class_path"))
 
 
 def _classes(recipe: Recipe, paths: dict[str, Any]) -> tuple[type[LightningModule], type[LightningDataModule]]:

@@ -34,6 +34,7 @@ WARNINGS = (
     ".*srun. command is available",
     ".*is not supported by the model summary",
     ".*LeafSpec.* is deprecated",
+    ".*callbacks used to create the checkpoint need to be provided.*'PreemptionCheckpoint'\\]",  # `fit` alone has it
 )
 
 
