@@ -1,5 +1,6 @@
-"""What a recipe's YAML may ask of the machine it runs on: `${precision:bf16-mixed}` and `${wandb_offline:}`."""
+"""What a recipe's YAML may ask for: `${precision:bf16-mixed}`, `${wandb_offline:}` and `${product:2,3}`."""
 
+import math
 import netrc
 import os
 import socket
@@ -23,6 +24,7 @@ def register() -> None:
         warnings.simplefilter("ignore")  # OmegaConf 2.4 deprecates the one name that 2.3 has too
         OmegaConf.register_new_resolver("precision", precision, replace=True)
         OmegaConf.register_new_resolver("wandb_offline", wandb_offline, replace=True)
+        OmegaConf.register_new_resolver("product", product, replace=True)
 
 
 def precision(wanted: str, *, _root_: DictConfig) -> str:
@@ -38,6 +40,11 @@ def precision(wanted: str, *, _root_: DictConfig) -> str:
     else:
         has_it = on_gpu or not wanted.startswith("16")
     return wanted if has_it else "32-true"
+
+
+def product(*factors: int) -> int:
+    """Of integers that stand elsewhere, as the epochs of all tasks do."""
+    return math.prod(factors)
 
 
 def wandb_offline() -> bool:

@@ -12,8 +12,9 @@ import torch
 
 from lightning_losses.cli import main
 from lightning_losses.recipes.continual.data import DigitTasks, MnistTasks
-from lightning_losses.recipes.continual.images import digits, idx_images
+from lightning_losses.recipes.continual.images import Labelled, digits, idx_images
 from lightning_losses.recipes.continual.model import ContinualClassifier
+from lightning_losses.recipes.continual.sets import StreamSet, TaskSet
 from lightning_losses.recipes.continual.streams import Permuted, Rotated, Split, make_stream
 
 MNIST = Path(__file__).parents[2] / "shared" / "data" / "mnist"
@@ -138,6 +139,18 @@ class TestData:
         assert len(set(kept)) == 1
         assert not any(torch.equal(one, other) for one, other in itertools.combinations(shown, 2))
 
+    def test_less_than_a_pass_is_a_share_of_all_and_not_the_first_of_the_file(self) -> None:
+        whole = Labelled(torch.arange(100.0).view(100, 1, 1), torch.arange(100) // 50)
+        epochs = StreamSet([TaskSet(Split(1, classes=2), 0, whole)], 2, 40)
+        (images, _), labels = epochs.__getitems__([(0, index) for index in range(40)])
+        (others, _), _ = epochs.__getitems__([(1, index) for index in range(40)])
+        assert 10 <= int(labels.sum()) <= 30
+        assert len(torch.cat([images, others]).unique()) == 80
+
+    @pytest.mark.parametrize("stream", ["permuted", "split", "rotated"])
+    def test_a_rank_may_have_no_share(self, stream: str) -> None:
+        assert make_stream(stream, 5, 10, 0).seen(1, torch.zeros(0, 8, 8)).shape == (0, 8, 8)
+
     def test_samples_are_the_same_whenever_they_are_asked_for(self) -> None:
         data = DigitTasks("split", tasks=5, eval_batch_size=20)
         data.setup("fit")
@@ -165,6 +178,21 @@ class TestModel:
     def test_wrong_arguments_are_named(self, changes: dict, said: str) -> None:
         with pytest.raises(ValueError, match=said):
             ContinualClassifier(**{"criterion": CRITERION, "pixels": 4, "classes": 2, "tasks": 2, **changes})
+
+    @pytest.mark.parametrize(
+        ("changes", "said"),
+        [
+            (["data.stream=split", "data.scenario=class"], "`model.classes` must be 5, as the tasks"),
+            (["model.scenario=task"], "`model.scenario` must be domain, as the tasks"),
+            (["model.tasks=3"], "`model.tasks` must be 2, as the tasks"),
+            (["model.pixels=100"], "`model.pixels` must be 64, as the tasks"),
+        ],
+    )
+    def test_another_shape_than_that_of_the_data_is_refused(self, changes, said, tmp_path, monkeypatch, capsys) -> None:
+        monkeypatch.chdir(tmp_path)
+        code = main(["fit", "continual", *BRIEF, "run_dir=run", "trainer.enable_progress_bar=false", *changes])
+        assert code != 0
+        assert said in capsys.readouterr().err
 
     def test_a_label_out_of_range_is_named(self) -> None:
         model = ContinualClassifier(CRITERION, pixels=4, classes=2, tasks=2, scenario="domain", hidden=())

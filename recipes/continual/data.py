@@ -31,7 +31,7 @@ class TaskStream(ResumableData, ABC):
         tasks: how many.
         classes: of the images.
         epochs_per_task: how many epochs each is learnt for.
-        iterations: optimizer steps of an epoch, which may be more or fewer than a pass over the task's images.
+        iterations: batches of an epoch on each device, which may be more or fewer than a pass over the task's images.
         batch_size: of training, on each device.
         eval_batch_size: of validation, test and the Fisher information.
         stream_seed: of the permutations.
@@ -75,6 +75,16 @@ class TaskStream(ResumableData, ABC):
         for split in {"fit": ("train", "val"), "validate": ("val",)}.get(stage, ("test",)):
             if split not in self._sets:
                 self._sets[split] = self._tasks_of(self.read(split))
+
+    def shape(self) -> dict[str, Any]:
+        """What a network must be made for, by the names of `ContinualClassifier`."""
+        images = next(iter(self._sets.values()))[0].images
+        return {
+            "pixels": images.shape[1:].numel(),
+            "classes": self.stream.classes_per_task,
+            "tasks": self.tasks,
+            "scenario": self.scenario,
+        }
 
     def train_dataloader(self) -> ResumableLoader:
         """In each epoch the images of its task, shuffled by (seed, epoch); its position is part of every checkpoint."""

@@ -11,10 +11,10 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from lightning_losses import LossModule, parameter_groups
 from lightning_losses.callbacks import Teacher
-from lightning_losses.checks import check_choice, check_number
+from lightning_losses.checks import check_choice, check_number, message
 from lightning_losses.recipes.sharding import shard
 
-from .data import SCENARIOS
+from .data import SCENARIOS, TaskStream
 from .sets import Batch
 
 
@@ -45,7 +45,7 @@ class ContinualClassifier(LightningModule):
     ) -> None:
         super().__init__()
         self.save_hyperparameters()  # so that `load_from_checkpoint` needs nothing but the file
-        check_number("model.classes", classes, at_least=2)
+        check_number("model.classes", classes, at_least=1 if scenario == "class" else 2)
         check_number("model.tasks", tasks, at_least=1)
         self.classes = classes
         self.scenario = check_choice("model.scenario", scenario, SCENARIOS)
@@ -61,6 +61,19 @@ class ContinualClassifier(LightningModule):
         )
         self.teacher = Teacher()
         self.criterion = LossModule.from_config(criterion)
+
+    def setup(self, stage: str) -> None:
+        """Refuse data that this network is not made for.
+
+        Raises:
+            ValueError: its tasks have other classes, another scenario, another number or images of another size.
+        """
+        data: object = self.trainer.datamodule  # type: ignore[attr-defined]
+        if isinstance(data, TaskStream):
+            for name, theirs in data.shape().items():
+                own = self.hparams[name]
+                if own != theirs:
+                    raise ValueError(message(f"model.{name}", f"{theirs}, as the tasks of the data have it", own))
 
     def configure_model(self) -> None:
         """Under FSDP2, shard the network over the ranks, layer by layer."""

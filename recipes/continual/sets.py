@@ -51,21 +51,24 @@ class StreamSet(Dataset[Batch]):
     Args:
         tasks: all of them.
         epochs_per_task: how many epochs each is learnt for.
-        length: how many images make an epoch; the next epoch of the task goes on where this one ends.
+        length: how many images make an epoch; the next epoch of the task goes on where this one ends, in an order that
+            is not the file's.
     """
 
     def __init__(self, tasks: Sequence[TaskSet], epochs_per_task: int, length: int) -> None:
         self.tasks = tasks
         self.epochs_per_task = epochs_per_task
         self.length = length
+        self.orders = [torch.randperm(len(one), generator=torch.Generator().manual_seed(one.task)) for one in tasks]
 
     def __len__(self) -> int:
         return self.length
 
     def __getitems__(self, draws: Sequence[Draw]) -> Batch:
         task, epoch = divmod(draws[0][0], self.epochs_per_task)
-        chosen = self.tasks[task]
-        return chosen.__getitems__([(epoch * self.length + index) % len(chosen) for _, index in draws])
+        places = torch.tensor([epoch * self.length + index for _, index in draws])
+        order = self.orders[task]
+        return self.tasks[task].batch(order[places % len(order)])
 
 
 def as_it_is(batch: Any) -> Any:

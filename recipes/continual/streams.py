@@ -49,7 +49,7 @@ class Permuted(Stream):
     def seen(self, task: int, images: Tensor) -> Tensor:
         """Their pixels in another order."""
         generator = torch.Generator().manual_seed(1000 * self.seed + task)
-        order = torch.randperm(images[0].numel(), generator=generator)
+        order = torch.randperm(images.shape[1:].numel(), generator=generator)
         return images.flatten(1)[:, order].view_as(images)
 
 
@@ -87,6 +87,8 @@ class Rotated(Stream):
 
     def seen(self, task: int, images: Tensor) -> Tensor:
         """Turned."""
+        if not len(images):
+            return images  # of which torch makes no grid
         angle = math.pi * task / self.tasks
         turn = torch.tensor([[math.cos(angle), -math.sin(angle), 0.0], [math.sin(angle), math.cos(angle), 0.0]])
         pixels = images.unsqueeze(1)
