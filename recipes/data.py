@@ -4,13 +4,25 @@ from abc import ABC, abstractmethod
 from typing import Any
 
 import torch
+from lightning.pytorch import Trainer
 from torch.utils.data import DataLoader, Dataset
 
-from lightning_losses.checks import check_number
+from lightning_losses.checks import check_number, message
 from lightning_losses.recipes.sampling import ResumableData, ResumableLoader
 
 SPLITS = ("train", "val", "test")
 STAGES = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",), "predict": ("test",)}
+
+
+def check_classes(trainer: Trainer, num_classes: int) -> None:
+    """Refuse a network for another number of classes than its data have.
+
+    Raises:
+        ValueError: the message names both.
+    """
+    data: object = trainer.datamodule  # type: ignore[attr-defined]
+    if isinstance(data, SplitData) and data.num_classes not in (None, num_classes):
+        raise ValueError(message("model.num_classes", f"{data.num_classes}, as the data have it", num_classes))
 
 
 class SplitData(ResumableData, ABC):
@@ -21,7 +33,12 @@ class SplitData(ResumableData, ABC):
         eval_batch_size: of validation and test; 1 where images differ in size.
         num_workers: processes that prepare batches; 0 for none.
         seed: of everything random: the order of training samples, augmentation, and what is drawn.
+
+    Attributes:
+        num_classes: how many classes labels tell apart; None where no network needs to know.
     """
+
+    num_classes: int | None = None
 
     def __init__(self, batch_size: int = 8, eval_batch_size: int = 8, num_workers: int = 0, seed: int = 0) -> None:
         super().__init__()

@@ -21,6 +21,10 @@ def require_folder(parameter: str, path: Path) -> Path:
     return path
 
 
+UNREAD = (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError)
+DEEP = ("I", "F")  # how Pillow's names begin of formats with more than 8 bits per channel, which it would clip to 8
+
+
 def open_image(name: str, content: bytes) -> Image.Image:
     """The image in a file's content, decoded; `name` is for the error.
 
@@ -30,7 +34,7 @@ def open_image(name: str, content: bytes) -> Image.Image:
     try:
         picture = Image.open(BytesIO(content))
         picture.load()
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+    except UNREAD as error:
         raise ValueError(message(name, "an image that can be read", str(error))) from error
     return picture
 
@@ -39,6 +43,9 @@ def read_image(name: str, content: bytes) -> NDArray[np.uint8]:
     """The same as RGB [H, W, 3].
 
     Raises:
-        ValueError: it cannot be read.
+        ValueError: it cannot be read, or has more than 8 bits per channel.
     """
-    return np.array(open_image(name, content).convert("RGB"))
+    picture = open_image(name, content)
+    if picture.mode.startswith(DEEP):
+        raise ValueError(message(name, "an image of 8 bits per channel: convert it", f"mode {picture.mode}"))
+    return np.array(picture.convert("RGB"))

@@ -82,6 +82,12 @@ def test_images_and_boxes_are_read_as_they_are(root: Path, make) -> None:
     assert batch.image[0, 0, 6:30, 4:20].eq(255).all()
 
 
+def test_names_may_hold_spaces(root: Path) -> None:
+    (root / "Annotations/0.xml").rename(root / "Annotations/my cell.xml")
+    (root / "ImageSets/Main/spaced.txt").write_text("my cell\n\n")
+    assert len(voc(root, test=["spaced"]).read("test")) == 1
+
+
 def test_images_are_fitted_and_boxes_with_them(root: Path) -> None:
     image, boxes, _, _ = voc(root, size=(32, 96)).make("test")[0]
     assert image.shape == (3, 32, 96)

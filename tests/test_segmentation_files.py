@@ -50,6 +50,11 @@ def test_explicit_folders_leave_the_root_to_training(root: Path, tmp_path_factor
     assert [len(data.read(split)) for split in ("train", "val", "test")] == [10, 1, 1]
 
 
+def test_files_that_systems_hide_are_no_images(root: Path) -> None:
+    (root / "images/._0.png").write_bytes(b"what macOS leaves")
+    assert sum(len(folder(root).read(split)) for split in ("train", "val", "test")) == 10
+
+
 def test_resize_keeps_labels(root: Path) -> None:
     image, mask = folder(root, resize=(12, 20)).read("val")[0]
     assert image.shape == (3, 12, 20)
@@ -97,12 +102,14 @@ def drop_images(root: Path) -> None:
         (drop_images, ["images", ".png", "none"]),
         (break_image, ["images/0.png", "an image that can be read"]),
         (cut_image, ["images/0.png", "an image that can be read"]),
+        (lambda root: save(root / "images/0.png", np.zeros((24, 32), np.uint16)), ["images/0.png", "8 bits", "mode I;16"]),
+        (lambda root: save(root / "images/5.jpg", np.zeros((24, 32, 3), np.uint8)), ["one image of each name", "5.jpg and 5.png"]),
         (lambda root: (root / "masks/5.png").unlink(), ["masks/5.png", "the mask of 5.png"]),
         (lambda root: save(root / "masks/0.png", np.zeros((24, 31), np.uint8)), ["masks/0.png", "(24, 32)", "(24, 31)"]),
         (lambda root: save(root / "masks/0.png", np.zeros((24, 32, 3), np.uint8)), ["masks/0.png", "one channel", "RGB"]),
         (lambda root: save(root / "masks/0.png", np.full((24, 32), 9, np.uint8)), ["masks/0.png", "0..2", "num_classes=3", "9"]),
     ],
-    ids=["no images folder", "no masks folder", "no images", "no image", "half an image", "no mask", "size", "channels", "labels"],
+    ids=["no images folder", "no masks folder", "no images", "no image", "half an image", "16 bits", "two of a name", "no mask", "size", "channels", "labels"],
 )  # fmt: skip
 def test_wrong_files_are_named(root: Path, damage, said: list[str]) -> None:
     damage(root)

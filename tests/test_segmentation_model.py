@@ -50,6 +50,19 @@ def overlap_of(num_classes: int, prediction, target, **options) -> dict[str, flo
     return {name: float(value) for name, value in overlap.compute().items() if name != "confusion"}
 
 
+def test_an_ignored_class_is_in_no_mean() -> None:
+    """A pixel that is taken for it would make an IoU of 0, which nothing could make good."""
+    found = overlap_of(3, torch.tensor([[0, 1, 1, 2, 0]]), torch.tensor([[0, 1, 1, 2, 2]]), ignore_index=0)
+    assert found["iou"] == pytest.approx((1 + 1 / 2) / 2)
+    found = overlap_of(3, torch.tensor([[0, 0, 1, 2]]), torch.tensor([[0, 0, 1, 1]]), ignore_index=2)
+    assert found == pytest.approx({"iou": (1 + 1 / 2) / 2, "dice": 2 / 3})
+
+
+def test_a_network_for_other_classes_than_the_datas_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="`model.num_classes` must be 11, as the data have it, found 3"):
+        trainer(tmp_path).fit(segmenter(num_classes=3), scenes())
+
+
 def test_overlap_by_hand() -> None:
     """Class 0: 2 shared of 4; class 1: 1 of 3; class 2: 1 of 3, counted over both images."""
     target = torch.tensor([[0, 0, 1], [2, 2, 0]])

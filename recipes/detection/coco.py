@@ -50,6 +50,8 @@ def read_coco(file: Path, images: Path, class_names: Sequence[str]) -> list[Anno
 def _load(file: Path) -> dict[str, Any]:
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
+        raise AnnotationError(f"{file}: is no text in UTF-8.") from error
     except json.JSONDecodeError as error:
         raise AnnotationError(f"{file}, line {error.lineno}: {error.msg}.") from error
     if not isinstance(content, dict):

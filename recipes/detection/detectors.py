@@ -1,15 +1,21 @@
 """Detectors by name: the FCOS of this recipe, and those of torchvision."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.dropout import _DropoutNd
 from torchvision.models import detection, get_model, list_models
+from torchvision.ops import StochasticDepth
 
 from lightning_losses.checks import message, nearest
 
 from .assignment import NOTHING
 from .decoding import Detections
+
+MODAL = (_BatchNorm, _DropoutNd, StochasticDepth)
 
 
 class Torchvision(nn.Module):
@@ -34,7 +40,8 @@ class Torchvision(nn.Module):
             {"boxes": of_image[label != NOTHING], "labels": label[label != NOTHING] + 1}
             for of_image, label in zip(boxes, labels, strict=True)
         ]
-        values: dict[str, Any] = self.model(list(image), targets)
+        with _giving_losses(self.model):
+            values: dict[str, Any] = self.model(list(image), targets)
         return values
 
     def detect(self, image: Tensor) -> list[Detections]:
@@ -44,6 +51,22 @@ class Torchvision(nn.Module):
             objects = result["labels"] > 0
             found.append(Detections(result["boxes"][objects], result["labels"][objects] - 1, result["scores"][objects]))
         return found
+
+
+@contextmanager
+def _giving_losses(model: nn.Module) -> Iterator[None]:
+    """Torchvision's detectors give losses in training mode alone; monitors ask for them in evaluation mode too.
+
+    What computes otherwise there, as BatchNorm and dropout do, stays as it is.
+    """
+    asleep = [module for module in model.modules() if not module.training and not isinstance(module, MODAL)]
+    for module in asleep:
+        module.training = True
+    try:
+        yield
+    finally:
+        for module in asleep:
+            module.training = False
 
 
 def build_torchvision(architecture: str, num_classes: int, options: Mapping[str, Any]) -> Torchvision:

@@ -46,6 +46,8 @@ def boxes_around(masks: Tensor) -> Tensor:
 class DigitBoxes(DrawnData):
     """`DrawnData` with a box around each digit, 10 classes."""
 
+    num_classes = 10
+
     def make(self, split: str) -> BoxedScenes:
         """The scenes of a split."""
         return BoxedScenes(split, self.lengths[split], self.size, self.seed)

@@ -37,6 +37,7 @@ class VocFolder(ImageData):
         super().__init__(**options)
         self.root = Path(root)
         self.class_names = list(class_names)
+        self.num_classes = len(self.class_names)
         self.splits = {"train": train, "val": val, "test": test}
 
     def read(self, split: str) -> list[Annotation]:
@@ -47,7 +48,8 @@ class VocFolder(ImageData):
         return [read_voc(file, folders[0], self.class_names) for file in files]
 
     def _names(self, split: str, part: str) -> list[str]:
-        return _require_file(f"data.{split}", self.root / "ImageSets" / "Main" / f"{part}.txt").read_text().split()
+        file = _require_file(f"data.{split}", self.root / "ImageSets" / "Main" / f"{part}.txt")
+        return [line.strip() for line in file.read_text().splitlines() if line.strip()]
 
 
 class CocoFiles(ImageData):
@@ -77,6 +79,7 @@ class CocoFiles(ImageData):
         super().__init__(keep=keep, **options)
         self.root = Path(root)
         self.class_names = list(class_names)
+        self.num_classes = len(self.class_names)
         self.splits = {"train": train, "val": val, "test": test}
 
     def read(self, split: str) -> list[Annotation]:

@@ -13,6 +13,7 @@ from lightning_losses import LossModule
 from lightning_losses.callbacks.figures import log_figure
 from lightning_losses.callbacks.tables import log_table
 from lightning_losses.checks import check_number, message
+from lightning_losses.recipes.data import check_classes
 from lightning_losses.recipes.optimization import check_length, check_optimization, scheduled_adamw
 
 from .data import Batch
@@ -40,10 +41,11 @@ class Detector(LightningModule):
         width: channels of its pyramid and head.
         depth: convolutions of each of its head's towers.
         limits: how far the boxes reach that its finest level finds, and those of the next, in pixels.
-        score_threshold: the least score of an object.
+        score_threshold: the least score of an object of the FCOS; of torchvision's detectors, see `options`.
         score: of an object of the FCOS: ``"centerness"``, by class and centerness, or ``"class"``, for varifocal loss.
-        overlap: the IoU from which two boxes of a class are taken for one object.
-        options: arguments of torchvision's detector, such as `min_size`.
+        overlap: the IoU from which two boxes of a class are taken for one object of the FCOS.
+        options: arguments of torchvision's detector, such as `min_size`, or `box_score_thresh` (of R-CNNs) and
+            `score_thresh` (of others).
         lr: AdamW's learning rate, its peak.
         weight_decay: AdamW's.
         schedule: of the learning rate over the whole training, step by step: ``"onecycle"`` (warm-up, then cosine to
@@ -86,12 +88,17 @@ class Detector(LightningModule):
             decoder = Decoder(score_threshold, overlap)
             self.detector = FCOS(num_classes, in_channels, channels, width, depth, limits, decoder, score)
         else:
+            check_number("model.in_channels", in_channels, at_least=3, at_most=3)  # as torchvision's detectors have
             self.detector = build_torchvision(architecture, num_classes, options or {})
         self.detector.to(memory_format=torch.channels_last)
         self.criterion = LossModule.from_config(criterion)
         self.lr, self.weight_decay, self.schedule = lr, weight_decay, schedule
         self.precision_metric = AveragePrecision(self.class_names)
         self._shown: list[Shown] = []
+
+    def setup(self, stage: str) -> None:
+        """Refuse data of another number of classes."""
+        check_classes(self.trainer, len(self.class_names))
 
     def forward(self, image: Tensor) -> list[Detections]:
         """The objects of each image [N, C, H, W], of uint8 in 0..255 or floating in 0..1; in evaluation mode."""

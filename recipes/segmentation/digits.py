@@ -41,6 +41,8 @@ def draw_scene(rng: np.random.Generator, pool: Tensor, size: int = 64) -> Scene:
 class DigitScenes(DrawnData):
     """`DrawnData` with a class for each pixel, 11 classes: the background and ten digits."""
 
+    num_classes = 11
+
     def make(self, split: str) -> SceneSet:
         """The scenes of a split."""
         return SceneSet(split, self.lengths[split], self.size, self.seed)

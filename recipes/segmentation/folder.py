@@ -32,6 +32,8 @@ class ImageMaskFolder(ImageData):
         options: those of `ImageData`.
     """
 
+    num_classes: int
+
     def __init__(
         self,
         root: str,
@@ -87,10 +89,15 @@ def find_pairs(parameter: str, root: Path) -> dict[str, tuple[Path, Path]]:
     """
     images = require_folder(parameter, require_folder(parameter, root) / "images")
     masks = require_folder(parameter, root / "masks")
-    found = sorted(path for path in images.iterdir() if path.suffix.lower() in ENDINGS)
+    found = sorted(path for path in images.iterdir() if path.suffix.lower() in ENDINGS and path.name[0] != ".")
     if not found:
         raise ValueError(message(str(images), f"a folder of images ({', '.join(ENDINGS)})", "none"))
-    pairs = {path.stem: (path, masks / f"{path.stem}.png") for path in found}
+    pairs: dict[str, tuple[Path, Path]] = {}
+    for path in found:
+        if path.stem in pairs:
+            rule = "a folder with one image of each name, whatever its ending"
+            raise ValueError(message(str(images), rule, f"{pairs[path.stem][0].name} and {path.name}"))
+        pairs[path.stem] = (path, masks / f"{path.stem}.png")
     for image, mask in pairs.values():
         if not mask.is_file():
             raise FileNotFoundError(message(str(mask), f"the mask of {image.name}", "no such file"))

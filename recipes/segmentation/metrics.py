@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 from torchmetrics.classification import MulticlassConfusionMatrix
 
@@ -18,7 +19,7 @@ class Overlap(MulticlassConfusionMatrix):
     Pixels are counted over all images and ranks before anything is divided, so a large image weighs more than a small
     one and no image is without a value. `iou` averages over all classes with the background, as benchmarks of scenes
     do; `dice` over the foreground, as benchmarks of cells do: with one foreground class it is :math:`2J / (1 + J)` of
-    that class's IoU J. A class that is neither true nor predicted anywhere is left out.
+    that class's IoU J. A class that is neither true nor predicted anywhere is left out, and so is `ignore_index`.
 
     Args:
         num_classes: classes, the background being class 0.
@@ -39,8 +40,10 @@ class Overlap(MulticlassConfusionMatrix):
         """``iou`` and ``dice``, 0-d tensors, and ``confusion``, the pixels by true and predicted class [C, C]."""
         matrix = super().compute()
         both, sizes = matrix.diag(), matrix.sum(0) + matrix.sum(1)
-        iou, dice = (both / (sizes - both)).nanmean(), (2 * both / sizes)[1:].nanmean()
-        return {"iou": iou, "dice": dice, "confusion": matrix}
+        iou, dice = both / (sizes - both), 2 * both / sizes
+        if self.ignore_index is not None and 0 <= self.ignore_index < len(both):
+            iou[self.ignore_index] = dice[self.ignore_index] = torch.nan
+        return {"iou": iou.nanmean(), "dice": dice[1:].nanmean(), "confusion": matrix}
 
 
 def confusion_table(confusion: Tensor, class_names: Sequence[str]) -> tuple[list[str], list[list[str | float]]]:

@@ -1,5 +1,6 @@
 """Segmentation with a composed, balanced and monitored loss."""
 
+import math
 from pathlib import Path
 from typing import Any, Literal
 
@@ -7,11 +8,13 @@ import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
+from torch.utils.data import DataLoader, DistributedSampler
 
 from lightning_losses import LossModule
 from lightning_losses.callbacks.figures import log_figure
 from lightning_losses.callbacks.tables import log_table
 from lightning_losses.checks import check_number, message
+from lightning_losses.recipes.data import check_classes
 from lightning_losses.recipes.optimization import check_length, check_optimization, scheduled_adamw
 from lightning_losses.recipes.sharding import broadcast_buffers, shard
 
@@ -76,6 +79,10 @@ class Segmenter(LightningModule):
         self.test_overlap = Overlap(num_classes, ignore_index)
         self._shown: list[tuple[Tensor, Tensor, Tensor]] = []
 
+    def setup(self, stage: str) -> None:
+        """Refuse data of another number of classes."""
+        check_classes(self.trainer, self.num_classes)
+
     def configure_model(self) -> None:
         """Under FSDP2, shard the network over the ranks, level by level."""
         shard(self, self.network)
@@ -119,23 +126,34 @@ class Segmenter(LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Count pixels, and log the loss."""
-        self._evaluate(batch, "val", self.val_overlap)
+        self._evaluate(batch, batch_idx, "val", self.val_overlap)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Count pixels, log the loss, and keep the first samples for the picture."""
-        prediction = self._evaluate(batch, "test", self.test_overlap)
+        prediction = self._evaluate(batch, batch_idx, "test", self.test_overlap)
         for sample in zip(*batch, prediction, strict=True):
             if len(self._shown) < SHOWN:
                 self._shown.append(tuple(tensor.cpu() for tensor in sample))
 
-    def _evaluate(self, batch: Batch, split: str, overlap: Overlap) -> Tensor:
+    def _evaluate(self, batch: Batch, batch_idx: int, split: str, overlap: Overlap) -> Tensor:
         image, mask = batch
         logits = self(image)
         prediction: Tensor = logits.argmax(1)
-        overlap.update(prediction, mask)
+        own = self._own(split, batch_idx, len(image))
+        overlap.update(prediction[:own], mask[:own])
         loss = self.criterion(**self._offered(logits, mask))
         self.log(f"{split}/loss", loss, batch_size=len(image), sync_dist=True)
         return prediction
+
+    def _own(self, split: str, batch_idx: int, count: int) -> int:
+        """How many samples of a batch are no repeats, by which Lightning's sampler fills up the last batches."""
+        loader = self.trainer.test_dataloaders if split == "test" else self.trainer.val_dataloaders
+        if not isinstance(loader, DataLoader) or not isinstance(loader.sampler, DistributedSampler):
+            return count
+        sampler = loader.sampler  # deals samples out to ranks one by one
+        before = batch_idx * (loader.batch_size or 1)
+        left = math.ceil((len(loader.dataset) - sampler.rank) / sampler.num_replicas) - before  # type: ignore[arg-type]
+        return min(count, left)
 
     def on_validation_epoch_end(self) -> None:
         """Mean IoU and Dice of the validation set."""

@@ -34,6 +34,8 @@ class Nuclei(ImageData):
         options: those of `ImageData`.
     """
 
+    num_classes = 2
+
     def __init__(self, root: str, vertical_flip: bool = True, **options: Any) -> None:
         super().__init__(vertical_flip=vertical_flip, **options)
         self.root = Path(root)
@@ -68,7 +70,7 @@ def by_id(names: Iterable[str]) -> Files:
     files: Files = defaultdict(lambda: {"images": [], "masks": []})
     for name in sorted(names):
         *_, image_id, kind, file = ("", "", *PurePosixPath(name).parts)
-        if kind in ("images", "masks") and file.endswith(".png"):
+        if kind in ("images", "masks") and file.endswith(".png") and file[0] != ".":
             files[image_id][kind].append(name)
     for image_id, kinds in files.items():
         for kind, found in kinds.items():
