@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from lightning_losses.recipes.detection.assignment import NOTHING
+from lightning_losses.recipes.detection.assignment import NOTHING, uncounted
 from lightning_losses.recipes.detection.boxes import Annotation, usable
 from lightning_losses.recipes.detection.coco import read_coco
 from lightning_losses.recipes.detection.folders import CocoFiles, VocFolder
@@ -75,11 +75,18 @@ def test_images_and_boxes_are_read_as_they_are(root: Path, make) -> None:
     data.setup("test")
     (batch,) = data.test_dataloader()
     assert batch.image.shape == (3, 3, HEIGHT, WIDTH)
-    assert batch.labels.tolist() == [[1, 0], [NOTHING, NOTHING], [0, NOTHING]]
-    assert batch.boxes[0].tolist() == [[4, 6, 20, 30], [30, 2, 60, 38]]
-    assert batch.boxes[2].tolist() == [[0, 0, 10, 10], [0, 0, 0, 0]]
+    assert batch.labels[:, :2].tolist() == [[1, 0], [NOTHING, NOTHING], [0, NOTHING]]
+    assert batch.boxes[0, :2].tolist() == [[4, 6, 20, 30], [30, 2, 60, 38]]
+    assert batch.boxes[2, :2].tolist() == [[0, 0, 10, 10], [0, 0, 0, 0]]
     assert batch.place.tolist() == [0, 1, 2]
     assert batch.image[0, 0, 6:30, 4:20].eq(255).all()
+
+
+def test_crowds_and_what_is_difficult_are_neither_learnt_nor_counted(root: Path) -> None:
+    file = root / "Annotations/0.xml"
+    file.write_text(file.read_text().replace("<name>dog</name>", "<name>dog</name><difficult>1</difficult>"))
+    assert read_voc(file, root, CLASSES).labels.tolist() == [uncounted(1), 0]
+    assert read_coco(root / "all.json", root, CLASSES)[0].labels.tolist() == [1, 0, uncounted(0)]
 
 
 def test_names_may_hold_spaces(root: Path) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pytest
 import torch
 
-from lightning_losses.recipes.detection.assignment import NOTHING
+from lightning_losses.recipes.detection.assignment import NOTHING, uncounted
 from lightning_losses.recipes.detection.decoding import Detections
 from lightning_losses.recipes.detection.digits import MOST, BoxedScenes, DigitBoxes
 from lightning_losses.recipes.detection.metrics import AveragePrecision
@@ -79,6 +79,14 @@ def test_average_precision_by_hand(found: list, expected: float) -> None:
     assert values["map_50"] == pytest.approx(expected)
     assert values["map"] == pytest.approx(expected)
     assert set(values) == {"map", "map_50", "map_75", "map/cell"}
+
+
+@pytest.mark.parametrize(("label", "expected"), [(uncounted(0), 1.0), (NOTHING, 0.5)], ids=["a crowd", "nothing"])
+def test_what_is_found_in_a_crowd_counts_neither_way(label: int, expected: float) -> None:
+    """The surer of two detections lies there: taken for wrong, it halves the precision of the other."""
+    metric = AveragePrecision(["cell"])
+    metric.update(Detections(BOXES, torch.tensor([0, 0]), torch.tensor([0.5, 0.9])), BOXES, torch.tensor([0, label]))
+    assert metric.compute()["map_50"] == pytest.approx(expected, abs=1e-3)
 
 
 def test_average_precision_forgets_what_it_was_computed_from() -> None:

@@ -1,14 +1,27 @@
 """Which object each location of a dense detector shall find, if any."""
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 
 from .locations import Locations
 
+T = TypeVar("T", int, Tensor)
+
 NOTHING = -1
 """The label of a location that finds nothing, and of a row of boxes that is there to fill up."""
+
+
+def uncounted(label: T) -> T:
+    """The label of an object that is neither learnt nor counted, right or wrong; applied again, its class.
+
+    Those are COCO's crowds and what Pascal VOC calls difficult.
+
+    >>> uncounted(3), uncounted(-5)
+    (-5, 3)
+    """
+    return 2 * NOTHING - label
 
 
 class Targets(NamedTuple):
@@ -35,7 +48,7 @@ def assign(where: Locations, boxes: Tensor, labels: Tensor, radius: float = 1.5)
     Args:
         where: the A locations.
         boxes: true boxes (x1, y1, x2, y2), [N, M, 4].
-        labels: their classes, `NOTHING` for rows that fill up, [N, M].
+        labels: their classes, below 0 for rows that fill up or do not count, [N, M].
         radius: in strides; infinity for anywhere in the box.
     """
     if boxes.shape[1] == 0:
@@ -49,7 +62,7 @@ def assign(where: Locations, boxes: Tensor, labels: Tensor, radius: float = 1.5)
         & (off_centre <= radius * where.stride[:, None])
         & (farthest >= where.smallest[:, None])
         & (farthest < where.largest[:, None])
-        & (labels != NOTHING)[:, None]
+        & (labels >= 0)[:, None]
     )
     area = (boxes[..., 2:] - boxes[..., :2]).prod(-1)
     least, chosen = area[:, None].expand_as(farthest).masked_fill(~found, float("inf")).min(-1)

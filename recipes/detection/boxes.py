@@ -19,7 +19,7 @@ class Annotation:
         image: its file.
         size: its (height, width) in pixels.
         boxes: (x1, y1, x2, y2) in pixels, [K, 4]; K may be 0.
-        labels: classes from 0, [K].
+        labels: classes from 0, `uncounted` for what is neither learnt nor counted, [K].
     """
 
     image: Path

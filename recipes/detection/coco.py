@@ -8,12 +8,13 @@ from typing import Any
 
 from lightning_losses.checks import nearest
 
+from .assignment import uncounted
 from .boxes import Annotation
 from .voc import AnnotationError
 
 
 def read_coco(file: Path, images: Path, class_names: Sequence[str]) -> list[Annotation]:
-    """The annotations of all images, in the order of the file; crowds are left out.
+    """The annotations of all images, in the order of the file; crowds are `uncounted`.
 
     Args:
         file: the JSON file.
@@ -36,11 +37,10 @@ def read_coco(file: Path, images: Path, class_names: Sequence[str]) -> list[Anno
         for key, known in (("image_id", shown), ("category_id", names)):
             if one[key] not in known:
                 raise AnnotationError(f"{where}: there is no {key} {one[key]!r}.")
-        if one.get("iscrowd"):
-            continue
         boxes, labels = found[one["image_id"]]
         boxes.append(_corners(where, one["bbox"]))
-        labels.append(class_names.index(names[one["category_id"]]))
+        label = class_names.index(names[one["category_id"]])
+        labels.append(uncounted(label) if one.get("iscrowd") else label)
     return [
         Annotation.of(images / image["file_name"], (image["height"], image["width"]), *found[key])
         for key, image in shown.items()

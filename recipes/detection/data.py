@@ -14,7 +14,7 @@ class Batch(NamedTuple):
     Args:
         image: [N, 3, H, W] of uint8.
         boxes: (x1, y1, x2, y2) in pixels, [N, M, 4]; an image with fewer than M objects is filled up with zeros.
-        labels: classes, -1 for rows that fill up, [N, M].
+        labels: classes, `NOTHING` for rows that fill up, `uncounted` for what is neither learnt nor counted, [N, M].
         place: of the image in its data set, [N].
     """
 

@@ -12,7 +12,6 @@ from torchvision.ops import StochasticDepth
 
 from lightning_losses.checks import message, nearest
 
-from .assignment import NOTHING
 from .decoding import Detections
 
 MODAL = (_BatchNorm, _DropoutNd, StochasticDepth)
@@ -37,7 +36,7 @@ class Torchvision(nn.Module):
     def losses(self, image: Tensor, boxes: Tensor, labels: Tensor) -> dict[str, Any]:
         """The losses by torchvision's names."""
         targets = [
-            {"boxes": of_image[label != NOTHING], "labels": label[label != NOTHING] + 1}
+            {"boxes": of_image[label >= 0], "labels": label[label >= 0] + 1}
             for of_image, label in zip(boxes, labels, strict=True)
         ]
         with _giving_losses(self.model):

@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from itertools import chain
 
+import torch
 import torch.distributed as dist
 from torch import Tensor
 from torchmetrics.detection import MeanAveragePrecision
 
 from lightning_losses.distributed import world_size
 
-from .assignment import NOTHING
+from .assignment import NOTHING, uncounted
 from .decoding import Detections
 
 Images = list[tuple[dict[str, Tensor], dict[str, Tensor]]]
@@ -40,9 +41,13 @@ class AveragePrecision:
         self._images: Images = []
 
     def update(self, found: Detections, boxes: Tensor, labels: Tensor) -> None:
-        """One more image: what was found in it, and its true boxes [M, 4] and labels [M]."""
-        real = labels != NOTHING
-        truth = {"boxes": boxes[real].cpu(), "labels": labels[real].cpu()}
+        """One more image: what was found in it, and its true boxes [M, 4] and labels [M].
+
+        What is found in a box that is `uncounted` counts neither as right nor as wrong.
+        """
+        boxes, labels = boxes[labels != NOTHING].cpu(), labels[labels != NOTHING].cpu()
+        ignored = labels < 0
+        truth = {"boxes": boxes, "labels": torch.where(ignored, uncounted(labels), labels), "iscrowd": ignored.long()}
         self._images.append(({name: value.cpu() for name, value in found._asdict().items()}, truth))
 
     def compute(self, per_class: bool = False) -> dict[str, float]:

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from lightning_losses.recipes.segmentation.plot import INK, class_colors
 
-from .assignment import NOTHING
 from .decoding import Detections
 
 LEAST_SCORE = 0.4  # of the boxes that are drawn
@@ -29,8 +28,8 @@ class Shown(NamedTuple):
 
     @classmethod
     def of(cls, image: Tensor, boxes: Tensor, labels: Tensor, found: Detections) -> "Shown":
-        """Without rows that fill up, and without what was found with little certainty."""
-        real, sure = labels != NOTHING, found.scores >= LEAST_SCORE
+        """Without rows that fill up or do not count, and without what was found with little certainty."""
+        real, sure = labels >= 0, found.scores >= LEAST_SCORE
         drawn = Detections(*(part[sure].cpu() for part in found))
         return cls(image.cpu(), boxes[real].cpu(), labels[real].cpu(), drawn)
 

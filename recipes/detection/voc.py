@@ -8,6 +8,7 @@ from xml.parsers import expat
 
 from lightning_losses.checks import nearest
 
+from .assignment import uncounted
 from .boxes import Annotation
 
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
@@ -18,7 +19,7 @@ class AnnotationError(ValueError):
 
 
 def read_voc(file: Path, images: Path, class_names: Sequence[str]) -> Annotation:
-    """The annotation of one image.
+    """The annotation of one image; what is marked as difficult is `uncounted`.
 
     Args:
         file: the XML file.
@@ -35,7 +36,8 @@ def read_voc(file: Path, images: Path, class_names: Sequence[str]) -> Annotation
         if name not in class_names:
             raise voc.error(found, f"there is no class {name!r}. {nearest(name, class_names)}")
         boxes.append([voc.number(found, f"bndbox/{corner}") for corner in CORNERS])
-        labels.append(class_names.index(name))
+        label = class_names.index(name)
+        labels.append(uncounted(label) if found.findtext("difficult", "0").strip() == "1" else label)
     size = (int(voc.number(voc.root, "size/height")), int(voc.number(voc.root, "size/width")))
     return Annotation.of(images / voc.text(voc.root, "filename"), size, boxes, labels)
 
