@@ -69,15 +69,20 @@ def coco(root: Path, **changes) -> CocoFiles:
     return CocoFiles(**{"root": str(root), "class_names": CLASSES, "size": (HEIGHT, WIDTH), **splits, **changes})
 
 
-@pytest.mark.parametrize("make", [voc, coco])
-def test_images_and_boxes_are_read_as_they_are(root: Path, make) -> None:
+@pytest.mark.parametrize(("make", "crowds"), [(voc, []), (coco, [[0, 0, 9, 9]])])
+def test_images_and_boxes_are_read_as_they_are(root: Path, make, crowds: list) -> None:
     data = make(root)
     data.setup("test")
     (batch,) = data.test_dataloader()
     assert batch.image.shape == (3, 3, HEIGHT, WIDTH)
-    assert batch.labels[:, :2].tolist() == [[1, 0], [NOTHING, NOTHING], [0, NOTHING]]
-    assert batch.boxes[0, :2].tolist() == [[4, 6, 20, 30], [30, 2, 60, 38]]
-    assert batch.boxes[2, :2].tolist() == [[0, 0, 10, 10], [0, 0, 0, 0]]
+    rest = [NOTHING for _ in crowds]
+    assert batch.labels.tolist() == [
+        [1, 0, *(uncounted(0) for _ in crowds)],
+        [NOTHING, NOTHING, *rest],
+        [0, NOTHING, *rest],
+    ]
+    assert batch.boxes[0].tolist() == [[4, 6, 20, 30], [30, 2, 60, 38], *crowds]
+    assert batch.boxes[2].tolist() == [[0, 0, 10, 10], [0, 0, 0, 0], *([0, 0, 0, 0] for _ in crowds)]
     assert batch.place.tolist() == [0, 1, 2]
     assert batch.image[0, 0, 6:30, 4:20].eq(255).all()
 
