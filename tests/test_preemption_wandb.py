@@ -19,6 +19,7 @@ LOGGER = "trainer.logger={class_path: WandbLogger, init_args: {save_dir: '${run_
 SCRIPT = f"""
 import os, signal, sys, time
 from pathlib import Path
+import wandb
 from lightning_losses.cli import catalogue, main, wandb_service
 
 def descendants(process):
@@ -32,6 +33,7 @@ def descendants(process):
 
 def training_step(self, batch, index):
     if self.global_step == int(sys.argv[2]):
+        dict(wandb.run.summary)  # W&B's process answers when it has all rows
         for process in [*descendants(os.getpid()), os.getpid()]:
             os.kill(process, getattr(signal, sys.argv[1]))
         time.sleep(0.5)  # in which W&B's process dies, if it does
@@ -39,7 +41,7 @@ def training_step(self, batch, index):
     self.log("train/loss", loss, on_step=True)
     return loss
 
-wandb_service.IDLE = "1s"
+wandb_service.IDLE = "20s"  # W&B's process writes every 15 s
 line = catalogue.find({str(TOY)!r}).find("recipe.model", "model.Line", object)
 train, line.training_step = line.training_step, training_step
 words = ["run_dir=run", "trainer.enable_progress_bar=false", "trainer.logger=null", {LOGGER!r}]

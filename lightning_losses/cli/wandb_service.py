@@ -10,7 +10,11 @@ from lightning_losses.callbacks.preemption import slurm
 
 VARIABLE = "WANDB_SERVICE"
 IDLE = "30s"
-"""How long W&B's process waits for another training after the one that it has served was killed."""
+"""How long W&B's process waits for another training after the one that it has served was killed.
+
+It must be longer than the 15 s in which W&B's process writes what it has: when it is through with waiting, it may end
+before it has written the rest (W&B 0.31).
+"""
 PATIENCE = 60.0
 
 _started: list[str] = []
