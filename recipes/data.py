@@ -1,11 +1,12 @@
 """What the data of all recipes share: three splits, and their loaders."""
 
+import math
 from abc import ABC, abstractmethod
 from typing import Any
 
 import torch
 from lightning.pytorch import Trainer
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from lightning_losses.checks import check_number, message
 from lightning_losses.recipes.sampling import ResumableData, ResumableLoader
@@ -23,6 +24,27 @@ def check_classes(trainer: Trainer, num_classes: int) -> None:
     data: object = trainer.datamodule  # type: ignore[attr-defined]
     if isinstance(data, SplitData) and data.num_classes not in (None, num_classes):
         raise ValueError(message("model.num_classes", f"{data.num_classes}, as the data have it", num_classes))
+
+
+def own_samples(trainer: Trainer, batch_idx: int, count: int, dataloader_idx: int = 0) -> int:
+    """How many of the first samples of a batch of validation or test count on this rank.
+
+    The others are repeats, by which Lightning's sampler gives all ranks as many batches: where a forward waits for all
+    ranks, none may have fewer.
+
+    Args:
+        trainer: in validation or test.
+        batch_idx: which batch.
+        count: how many samples the batch has.
+        dataloader_idx: of which loader, where there are several.
+    """
+    loaders = trainer.test_dataloaders if trainer.testing else trainer.val_dataloaders
+    loader = loaders[dataloader_idx] if isinstance(loaders, list) else loaders
+    if not isinstance(loader, DataLoader) or not isinstance(loader.sampler, DistributedSampler):
+        return count
+    sampler = loader.sampler  # deals samples out to ranks one by one
+    share = math.ceil((len(loader.dataset) - sampler.rank) / sampler.num_replicas)  # type: ignore[arg-type]
+    return min(count, share - batch_idx * (loader.batch_size or 1))
 
 
 class SplitData(ResumableData, ABC):

@@ -29,15 +29,15 @@ class DrawnScenes(Dataset[Drawn], ABC, Generic[Drawn]):
         self.pool = sources(split, seed)
 
     @abstractmethod
-    def draw(self, rng: np.random.Generator, index: int) -> Drawn:
-        """The scene of a place in the data set, with all randomness from `rng`."""
+    def draw(self, rng: np.random.Generator) -> Drawn:
+        """A scene, with all randomness from `rng`."""
 
     def __len__(self) -> int:
         return self.length
 
     def __getitem__(self, key: Draw | int) -> Drawn:
         epoch, index = key if isinstance(key, tuple) else (0, key)
-        return self.draw(np.random.default_rng((self.seed, self.split, epoch, index)), index)
+        return self.draw(np.random.default_rng((self.seed, self.split, epoch, index)))
 
 
 class DrawnData(SplitData):

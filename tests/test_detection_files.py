@@ -83,7 +83,6 @@ def test_images_and_boxes_are_read_as_they_are(root: Path, make, crowds: list) -
     ]
     assert batch.boxes[0].tolist() == [[4, 6, 20, 30], [30, 2, 60, 38], *crowds]
     assert batch.boxes[2].tolist() == [[0, 0, 10, 10], [0, 0, 0, 0], *([0, 0, 0, 0] for _ in crowds)]
-    assert batch.place.tolist() == [0, 1, 2]
     assert batch.image[0, 0, 6:30, 4:20].eq(255).all()
 
 
@@ -101,7 +100,7 @@ def test_names_may_hold_spaces(root: Path) -> None:
 
 
 def test_images_are_fitted_and_boxes_with_them(root: Path) -> None:
-    image, boxes, _, _ = voc(root, size=(32, 96)).make("test")[0]
+    image, boxes, _ = voc(root, size=(32, 96)).make("test")[0]
     assert image.shape == (3, 32, 96)
     assert boxes[0].tolist() == pytest.approx([3.2, 4.8, 16, 24])
     assert image[:, :, 52:].eq(0).all()  # 51.2 of the 96 columns are the image

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch.overrides.distributed import UnrepeatedDistributedSampler
 from torch.utils.data import DataLoader
 
 from lightning_losses.checks import check_choice, check_number, message
@@ -124,16 +123,7 @@ class TaskStream(ResumableData, ABC):
         return sets
 
     def _eval_loaders(self, split: str) -> list[DataLoader[Any]]:
-        ranks, rank = self._ranks()
-        return [
-            DataLoader(
-                part,
-                batch_size=self.eval_batch_size,
-                sampler=UnrepeatedDistributedSampler(part, num_replicas=ranks, rank=rank, shuffle=False),
-                collate_fn=as_it_is,
-            )
-            for part in self._sets[split]
-        ]
+        return [DataLoader(part, batch_size=self.eval_batch_size, collate_fn=as_it_is) for part in self._sets[split]]
 
     def _ranks(self) -> tuple[int, int]:
         return (1, 0) if self.trainer is None else (self.trainer.world_size, self.trainer.global_rank)

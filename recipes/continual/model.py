@@ -12,6 +12,7 @@ from torchmetrics.classification import MulticlassAccuracy
 from lightning_losses import LossModule, parameter_groups
 from lightning_losses.callbacks import Teacher
 from lightning_losses.checks import check_choice, check_number, message
+from lightning_losses.recipes.data import own_samples
 from lightning_losses.recipes.sharding import shard
 
 from .data import SCENARIOS, TaskStream
@@ -100,16 +101,20 @@ class ContinualClassifier(LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """The share of a task's images that are classified rightly."""
-        self._evaluate(batch, "val", self.val_accuracy[dataloader_idx])
+        self._evaluate(batch, batch_idx, dataloader_idx, "val", self.val_accuracy)
 
     def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """The share of a task's images that are classified rightly."""
-        self._evaluate(batch, "test", self.test_accuracy[dataloader_idx])
+        self._evaluate(batch, batch_idx, dataloader_idx, "test", self.test_accuracy)
 
-    def _evaluate(self, batch: Batch, split: str, accuracy: Any) -> None:
+    def _evaluate(self, batch: Batch, batch_idx: int, task: int, split: str, accuracies: nn.ModuleList) -> None:
         inputs, target = batch
-        accuracy(self(inputs), target)  # of the mean of a logged number, Lightning rounds the ranks' mean batch size
-        self.log(f"{split}/accuracy", accuracy)
+        own = own_samples(self.trainer, batch_idx, len(target), task)
+        accuracy: Any = accuracies[task]
+        logits = self(inputs)
+        if own:
+            accuracy.update(logits[:own], target[:own])
+        self.log(f"{split}/accuracy", accuracy)  # of the mean of a number, Lightning rounds the ranks' mean batch size
 
     def _open(self, outputs: Tensor, tasks: Tensor) -> Tensor:
         """The head of each image's task, or all outputs where the task is not told."""

@@ -26,11 +26,11 @@ class BoxedScenes(DrawnScenes[Batch]):
     def __init__(self, split: str, length: int, size: int = 96, seed: int = 0) -> None:
         super().__init__(split, length, int(check_number("size", size, at_least=32)), seed)
 
-    def draw(self, rng: np.random.Generator, index: int) -> Batch:
+    def draw(self, rng: np.random.Generator) -> Batch:
         """A scene."""
         image, covered, digits = draw_digits(rng, self.pool, self.size)
         visible = covered.flatten(1).any(1)
-        return sample(image, boxes_around(covered[visible]), digits[visible], index, MOST)
+        return sample(image, boxes_around(covered[visible]), digits[visible], MOST)
 
 
 def boxes_around(masks: Tensor) -> Tensor:

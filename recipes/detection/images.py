@@ -59,7 +59,7 @@ class BoxedImages(Dataset[Batch]):
             framed = tv_tensors.BoundingBoxes(boxes, format="XYXY", canvas_size=self.size)
             with seeded(self.seed, epoch, index):
                 image, boxes = self.augmentation(tv_tensors.Image(image), framed)
-        return sample(image.as_subclass(Tensor), boxes.as_subclass(Tensor), labels, index, self.most)
+        return sample(image.as_subclass(Tensor), boxes.as_subclass(Tensor), labels, self.most)
 
     def _fitted(self, index: int) -> Tensor:
         if index in self._images:

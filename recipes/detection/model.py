@@ -13,7 +13,7 @@ from lightning_losses import LossModule
 from lightning_losses.callbacks.figures import log_figure
 from lightning_losses.callbacks.tables import log_table
 from lightning_losses.checks import check_number, message
-from lightning_losses.recipes.data import check_classes
+from lightning_losses.recipes.data import check_classes, own_samples
 from lightning_losses.recipes.optimization import check_length, check_optimization, scheduled_adamw
 
 from .data import Batch
@@ -125,21 +125,20 @@ class Detector(LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Find objects."""
-        self._evaluate(batch)
+        self._evaluate(batch, batch_idx)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Find objects, and keep the first samples for the picture."""
-        found = self._evaluate(batch)
-        for image, boxes, labels, objects in zip(*batch[:3], found, strict=True):
+        found = self._evaluate(batch, batch_idx)
+        for image, boxes, labels, objects in zip(*batch, found, strict=True):
             if len(self._shown) < SHOWN:
                 self._shown.append(Shown.of(image, boxes, labels, objects))
 
-    def _evaluate(self, batch: Batch) -> list[Detections]:
-        """What is found. An image that the sampler repeats to fill up the ranks counts on its own rank alone."""
+    def _evaluate(self, batch: Batch, batch_idx: int) -> list[Detections]:
         found: list[Detections] = self(batch.image)
-        for place, *image in zip(batch.place.tolist(), found, batch.boxes, batch.labels, strict=True):
-            if place % self.trainer.world_size == self.trainer.global_rank:
-                self.precision_metric.update(*image)
+        own = own_samples(self.trainer, batch_idx, len(found))
+        for image in zip(found[:own], batch.boxes[:own], batch.labels[:own], strict=True):
+            self.precision_metric.update(*image)
         return found
 
     def on_validation_epoch_end(self) -> None:

@@ -10,6 +10,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from lightning_losses.callbacks.figures import log_figure
 from lightning_losses.callbacks.tables import log_table
+from lightning_losses.recipes.data import own_samples
 
 from .data import Batch, ImageData
 from .fid import fid
@@ -72,18 +73,18 @@ class Judged(LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """As many samples as real images."""
-        self._judge(batch)
+        self._judge(batch, batch_idx)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """As many samples as real images; the first are kept for the picture."""
-        for kept, images in zip((self._real, self._fake), self._judge(batch), strict=True):
+        for kept, images in zip((self._real, self._fake), self._judge(batch, batch_idx), strict=True):
             kept.extend(images[: SHOWN - len(kept)].cpu())
 
-    def _judge(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Real images and samples. What the sampler repeats to fill up the ranks counts on its own rank alone."""
+    def _judge(self, batch: Batch, batch_idx: int) -> tuple[Tensor, Tensor]:
+        """Real images and samples."""
         assert self._quality is not None
-        own = batch.place % self.trainer.world_size == self.trainer.global_rank
-        real, fake = batch.image[own], self(self._noise[batch.place[own].cpu()].to(self.device))
+        own = own_samples(self.trainer, batch_idx, len(batch.image))
+        real, fake = batch.image[:own], self(self._noise[batch.place[:own].cpu()].to(self.device))
         self._quality.update(real, real=True)
         self._quality.update(fake, real=False)
         return real, fake

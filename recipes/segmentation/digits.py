@@ -24,7 +24,7 @@ class SceneSet(DrawnScenes[Scene]):
     def __init__(self, split: str, length: int, size: int = 64, seed: int = 0) -> None:
         super().__init__(split, length, int(check_number("size", size, at_least=16)), seed)
 
-    def draw(self, rng: np.random.Generator, index: int) -> Scene:
+    def draw(self, rng: np.random.Generator) -> Scene:
         """A scene."""
         return draw_scene(rng, self.pool, self.size)
 

@@ -1,6 +1,5 @@
 """Segmentation with a composed, balanced and monitored loss."""
 
-import math
 from pathlib import Path
 from typing import Any, Literal
 
@@ -8,13 +7,12 @@ import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
-from torch.utils.data import DataLoader, DistributedSampler
 
 from lightning_losses import LossModule
 from lightning_losses.callbacks.figures import log_figure
 from lightning_losses.callbacks.tables import log_table
 from lightning_losses.checks import check_number, message
-from lightning_losses.recipes.data import check_classes
+from lightning_losses.recipes.data import check_classes, own_samples
 from lightning_losses.recipes.optimization import check_length, check_optimization, scheduled_adamw
 from lightning_losses.recipes.sharding import broadcast_buffers, shard
 
@@ -139,21 +137,11 @@ class Segmenter(LightningModule):
         image, mask = batch
         logits = self(image)
         prediction: Tensor = logits.argmax(1)
-        own = self._own(split, batch_idx, len(image))
+        own = own_samples(self.trainer, batch_idx, len(image))
         overlap.update(prediction[:own], mask[:own])
         loss = self.criterion(**self._offered(logits, mask))
         self.log(f"{split}/loss", loss, batch_size=len(image), sync_dist=True)
         return prediction
-
-    def _own(self, split: str, batch_idx: int, count: int) -> int:
-        """How many samples of a batch are no repeats, by which Lightning's sampler fills up the last batches."""
-        loader = self.trainer.test_dataloaders if split == "test" else self.trainer.val_dataloaders
-        if not isinstance(loader, DataLoader) or not isinstance(loader.sampler, DistributedSampler):
-            return count
-        sampler = loader.sampler  # deals samples out to ranks one by one
-        before = batch_idx * (loader.batch_size or 1)
-        left = math.ceil((len(loader.dataset) - sampler.rank) / sampler.num_replicas) - before  # type: ignore[arg-type]
-        return min(count, left)
 
     def on_validation_epoch_end(self) -> None:
         """Mean IoU and Dice of the validation set."""
