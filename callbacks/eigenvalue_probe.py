@@ -7,7 +7,7 @@ import torch
 
 from lightning_losses.callbacks.compatibility import IncompatibleError
 from lightning_losses.callbacks.followed import Found
-from lightning_losses.callbacks.over_ranks import mean_product
+from lightning_losses.callbacks.over_ranks import finite_on_all, mean_product
 from lightning_losses.callbacks.replay import Replay
 from lightning_losses.callbacks.stability import Stability, stability_of
 from lightning_losses.curvature.directions import normal_like
@@ -42,7 +42,7 @@ class EigenvalueProbe:
         """
         parameters = replay.parameters
         try:
-            product = mean_product(HessianOperator(twice(replay), parameters).product)
+            product = mean_product(HessianOperator(finite_on_all(twice(replay)), parameters).product)
             plain = self._largest("plain", product, parameters, generator)
         except RuntimeError as error:
             raise IncompatibleError(

@@ -164,14 +164,14 @@ class HessianTraceMonitor(Callback):
             probes.append(SHARPNESS_PROBES[self.sharpness]())
         self._clock = Clock(pl_module.device)
         self._followed = [Followed(probe, schedule) for probe, schedule in zip(probes, self._schedules, strict=False)]
-        for followed, state in zip(self._followed, self._restored, strict=False):
-            followed.load_state_dict(state)
         self._last = None
         with torch.compiler.set_stance("force_eager"):  # what a first call imports belongs to the set-up
             pass
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Say what the training is too short for; one that goes on has its schedules already."""
+        """Go on from what was restored, under FSDP2 after `on_fit_start`; or say what training is too short for."""
+        for followed, state in zip(self._followed, self._restored, strict=False):
+            followed.load_state_dict(state)
         batches = trainer.estimated_stepping_batches * trainer.accumulate_grad_batches
         for followed in [] if self._restored else self._followed:
             if not followed.schedule.begin(batches):

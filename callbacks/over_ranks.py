@@ -26,15 +26,44 @@ def or_nan(objective: Objective) -> Objective:
         try:
             return objective(parameters)
         except FloatingPointError:
-            return torch.tensor(torch.nan, device=next(iter(parameters.values())).device)
+            return nan_like(parameters)
+
+    return loss
+
+
+def nan_like(parameters: Parameters) -> Tensor:
+    """NaN, 0-d, where the parameters are."""
+    return torch.tensor(torch.nan, device=next(iter(parameters.values())).device)
+
+
+def finite_on_all(objective: Objective) -> Objective:
+    """The same, but where the loss of one rank is not finite, all ranks raise: none waits for one that has left.
+
+    Raises:
+        FloatingPointError: in a call, on all ranks.
+    """
+
+    def loss(parameters: Parameters) -> Tensor:
+        failure = FloatingPointError("The loss of a rank is not finite.")
+        try:
+            value = objective(parameters)
+        except FloatingPointError as error:
+            value, failure = nan_like(parameters), error
+        if not sum_over_ranks(widest(value.detach())).isfinite():
+            raise failure
+        return value
 
     return loss
 
 
 def mean_gradient(objective: Objective, parameters: Parameters) -> dict[str, Tensor]:
-    """The gradient of the mean of the ranks' losses, by name: one message as large as the parameters."""
+    """The gradient of the mean of the ranks' losses, by name: one message as large as the parameters.
+
+    Raises:
+        FloatingPointError: on all ranks, the loss of one is not finite.
+    """
     at = leaves(parameters)
-    slopes = torch.autograd.grad(objective(at), list(at.values()), materialize_grads=True)
+    slopes = torch.autograd.grad(finite_on_all(objective)(at), list(at.values()), materialize_grads=True)
     return mean(dict(zip(at, slopes, strict=True)))
 
 

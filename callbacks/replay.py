@@ -22,6 +22,7 @@ from lightning_losses.callbacks.stand_ins import Backwards, NoLossError
 from lightning_losses.curvature.checkpointing import keeping_activations
 from lightning_losses.curvature.estimate import Parameters
 from lightning_losses.curvature.gathering import check_gathered, gathered
+from lightning_losses.watch import nothing_later
 
 NORMALIZATION = (nn.modules.batchnorm._BatchNorm, nn.modules.instancenorm._InstanceNorm)
 
@@ -122,7 +123,7 @@ class _Step(nn.Module):
 @contextmanager
 def _untouched(model: LightningModule, trainer: Trainer) -> Iterator[None]:
     generators, loggers = get_generators(), trainer.loggers
-    with unchanged(model), torch.compiler.set_stance("force_eager"), keeping_activations():
+    with unchanged(model), nothing_later(), torch.compiler.set_stance("force_eager"), keeping_activations():
         trainer.loggers = [DummyLogger() for _ in loggers]
         try:
             yield

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lightning_losses.callbacks.over_ranks import mean_product
+from lightning_losses.callbacks.over_ranks import finite_on_all, mean_product
 from lightning_losses.curvature.directions import normal_like
 from lightning_losses.curvature.estimate import Direction, Objective, Parameters
 from lightning_losses.curvature.lanczos import largest_eigenvalues
@@ -50,7 +50,7 @@ def eigen_plane(objective: Objective, parameters: Parameters, seed: int) -> Plan
     """
     start = normal_like(parameters, torch.Generator().manual_seed(seed))
     try:
-        hessian = HessianOperator(twice(objective), parameters)
+        hessian = HessianOperator(finite_on_all(twice(objective)), parameters)
         pairs = largest_eigenvalues(mean_product(hessian.product), start, count=2, steps=EIGEN_STEPS)
     except FloatingPointError:
         return None

@@ -2,7 +2,9 @@
 
 import math
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 import torch
 from torch import Tensor
@@ -27,6 +29,23 @@ def check_values(names: Sequence[str], values: Sequence[float], ratios: bool, st
             )
 
 
+_ONLY_NOW = ContextVar("only_now", default=False)
+
+
+@contextmanager
+def nothing_later() -> Iterator[None]:
+    """Inside, a `ValueWatch` leaves out what it could look at only later: it is of no training step.
+
+    A measurement evaluates the loss far from where training has led. There it may be infinite, which the step after
+    the measurement must not be blamed for.
+    """
+    token = _ONLY_NOW.set(True)
+    try:
+        yield
+    finally:
+        _ONLY_NOW.reset(token)
+
+
 class ValueWatch:
     """Hands the values of tensors to a check: at once on the CPU, as soon as they have arrived on CUDA.
 
@@ -39,9 +58,14 @@ class ValueWatch:
         self._pending: deque[tuple[torch.cuda.Event, Tensor, Callable[[list[float]], None]]] = deque()
 
     def look(self, values: Tensor, check: Callable[[list[float]], None]) -> None:
-        """Call `check` with the numbers of `values`, a 1-d tensor, now or in a later call of `look`."""
+        """Call `check` with the numbers of `values`, a 1-d tensor, now or in a later call of `look`.
+
+        On CUDA it is not called for what is looked at inside of `nothing_later`.
+        """
         if values.device.type != "cuda":
             check(values.tolist())
+            return
+        if _ONLY_NOW.get():
             return
         copy = torch.empty(values.shape, dtype=values.dtype, pin_memory=True)
         copy.copy_(values, non_blocking=True)

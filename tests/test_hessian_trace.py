@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -266,7 +267,8 @@ def test_critical_sharpness_of_a_quadratic_is_its_curvature_along_the_step() -> 
         assert found["critical"][0] == pytest.approx(ratio, rel=1e-3)
 
 
-def test_a_resumed_monitor_goes_on_from_its_estimates(tmp_path: Path) -> None:
+@pytest.mark.parametrize("under_fsdp2", [False, True])  # which restores callbacks after `on_fit_start`
+def test_a_resumed_monitor_goes_on_from_its_estimates(tmp_path: Path, under_fsdp2: bool) -> None:
     def monitor() -> HessianTraceMonitor:
         return HessianTraceMonitor(every_n_steps=2, sharpness=None)
 
@@ -274,8 +276,10 @@ def test_a_resumed_monitor_goes_on_from_its_estimates(tmp_path: Path) -> None:
     trainer = fit_with(first, Model(mlp()), batches(), enable_checkpointing=True, default_root_dir=tmp_path)
     trainer.save_checkpoint(tmp_path / "last.ckpt")
     state = torch.load(tmp_path / "last.ckpt", weights_only=True)["callbacks"][first.state_key]
-    second.load_state_dict(state)
-    second.on_fit_start(trainer, trainer.lightning_module)
+    restore, begin = partial(second.load_state_dict, state), partial(second.on_fit_start, trainer, trainer.model)
+    for call in (begin, restore) if under_fsdp2 else (restore, begin):
+        call()
+    second.on_train_start(trainer, trainer.model)
     assert second.bands(STEPS) == first.bands(STEPS) != {}
     assert repr(second.state_dict()) == repr(first.state_dict())
 

@@ -10,6 +10,7 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
+import torch.distributed as dist
 from hessian_trace_problem import INPUTS, Model, Recurrent, batches, fit, mlp
 from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy
 from parity.ranks import on_ranks
@@ -19,10 +20,11 @@ from torch.func import functional_call
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from lightning_losses.callbacks import HessianTraceMonitor, IncompatibleError
-from lightning_losses.callbacks.over_ranks import mean_loss
+from lightning_losses.callbacks.over_ranks import mean_gradient, mean_loss
 from lightning_losses.callbacks.surface_directions import eigen_plane
 from lightning_losses.curvature import critical_sharpness
 from lightning_losses.curvature.directions import flattened
+from lightning_losses.distributed import sum_over_ranks
 from lightning_losses.losses import CrossEntropy, Dice
 
 Batches = list[tuple[Tensor, Tensor]]
@@ -113,6 +115,31 @@ def test_a_search_goes_on_where_a_loss_far_away_is_not_finite() -> None:
 
     at, slope = {"w": torch.tensor(1.0)}, {"w": torch.tensor(2.0)}
     assert critical_sharpness(mean_loss(loss), at, slope, first_step=64.0).value == pytest.approx(2.0)
+
+
+def with_a_loss_of_one_rank(rank: int, folder: Path) -> dict[str, Any]:
+    dist.init_process_group("gloo", rank=rank, world_size=2)
+
+    def loss(parameters: dict[str, Tensor]) -> Tensor:
+        if rank == 1:
+            raise FloatingPointError("Term 'square' must be finite")
+        return parameters["w"].square().sum()
+
+    at = {"w": torch.ones(20)}
+    with pytest.raises(FloatingPointError) as raised:
+        mean_gradient(loss, at)
+    plane = eigen_plane(loss, at, seed=0)
+    return {"error": str(raised.value), "plane": plane, "later": sum_over_ranks(torch.ones(20)).tolist()}
+
+
+def test_all_ranks_leave_a_look_where_one_has_no_finite_loss(tmp_path: Path) -> None:
+    """Otherwise the others' gradients would meet what that rank sends next."""
+    first, second = on_ranks(with_a_loss_of_one_rank, tmp_path)
+    assert (first.pop("error"), second.pop("error")) == (
+        "The loss of a rank is not finite.",
+        "Term 'square' must be finite",
+    )
+    assert first == second == {"plane": None, "later": [2.0] * 20}
 
 
 class Sharded(Model):

@@ -26,6 +26,7 @@ from lightning_losses.callbacks.random_state import get_generators
 from lightning_losses.callbacks.replay import Replay
 from lightning_losses.callbacks.stand_ins import NoLossError
 from lightning_losses.losses import MSE, SmoothL1
+from lightning_losses.watch import ValueWatch
 
 
 class Messy(L.LightningModule):
@@ -114,6 +115,37 @@ def test_nothing_is_left_behind(tmp_path: Path) -> None:
         assert losses[0] == losses[1]  # and every run draws the same
 
     fit(Messy(), look, tmp_path)
+
+
+class OnTheWay:
+    """Numbers that CUDA has not computed yet; they have nothing that could be read."""
+
+    device = torch.device("cuda")
+
+
+class Watched(Messy):
+    """Looks at numbers of CUDA when it is run again."""
+
+    watch: ValueWatch | None = None
+
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> dict[str, Tensor]:
+        if self.watch is not None:
+            self.watch.look(OnTheWay(), lambda values: None)
+        return super().training_step(batch, batch_idx)
+
+
+def test_numbers_that_arrive_later_are_left_alone(tmp_path: Path) -> None:
+    """Where a measurement has gone a loss may be infinite: no later step may be blamed for it."""
+
+    def look(model: Watched, batch: Any, batch_idx: int) -> None:
+        model.watch = ValueWatch()
+        replay = Replay(model, batch, batch_idx)
+        replay(replay.parameters)
+        with pytest.raises(AttributeError, match="shape"):  # outside of a replay they are read
+            model.watch.look(OnTheWay(), lambda values: None)
+        model.watch = None
+
+    fit(Watched(), look, tmp_path)
 
 
 def test_the_fingerprint_sees_what_a_bare_step_leaves_behind(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from lightning_losses.fisher.by_layer import LayerPass, separate_layers
 from lightning_losses.fisher.by_sample import sums_by_sample
 from lightning_losses.fisher.in_step import in_step
 from lightning_losses.fisher.layer_sums import Magnitude
-from lightning_losses.fisher.predictor import Predict, Predictor, samples
+from lightning_losses.fisher.predictor import Predict, Predictor, is_empty, samples
 from lightning_losses.modes import evaluating
 from lightning_losses.numerics import at_least_float32
 from lightning_losses.sharding import held, is_sharded, reshard, scattered_sum
@@ -105,7 +105,7 @@ class Summing:
         """Batches, each with whether it counts; as many on all ranks where these gather parameters together."""
         if self.is_sharded:
             return in_step(batches, next(self.network.parameters()).device)
-        return ((inputs, targets, True) for inputs, targets in batches)
+        return ((inputs, targets, True) for inputs, targets in batches if not is_empty(inputs))
 
     def of(self, inputs: Any, targets: Any, counts: bool = True) -> SampleSums:
         """Of one batch, which may be there only because other ranks have one."""
