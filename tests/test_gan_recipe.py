@@ -17,6 +17,7 @@ from torchvision.datasets import CIFAR10
 from torchvision.io import ImageReadMode, read_image
 
 from lightning_losses.callbacks import GradientNormMonitor, HessianTraceMonitor, NormalizedLossMonitor
+from lightning_losses.callbacks.compatibility import IncompatibleError
 from lightning_losses.callbacks.random_state import RandomState
 from lightning_losses.cli import main
 from lightning_losses.recipes.gan.digits import DigitImages
@@ -295,6 +296,12 @@ def test_a_decay_over_a_training_without_end_is_refused(tmp_path: Path) -> None:
     data = DigitImages(train_images=16, val_images=2, test_images=2, size=8, batch_size=8)
     with pytest.raises(ValueError, match="`model.lr_decay` must be constant where the trainer has no end"):
         Trainer(max_epochs=-1, default_root_dir=tmp_path, **QUIET).fit(gan(lr_decay="linear"), data)
+
+
+def test_parameters_of_half_precision_are_refused(tmp_path: Path) -> None:
+    data = DigitImages(train_images=16, val_images=2, test_images=2, size=8, batch_size=8)
+    with pytest.raises(IncompatibleError, match="does not work with trainer.precision=bf16-true.* take bf16-mixed"):
+        Trainer(max_epochs=1, precision="bf16-true", default_root_dir=tmp_path, **QUIET).fit(gan(), data)
 
 
 def test_checkpoint_is_all_it_takes_to_sample(tmp_path: Path, generator) -> None:

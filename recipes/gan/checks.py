@@ -53,6 +53,21 @@ def check_criteria(discriminator: LossModule, generator: LossModule, norm: str, 
         raise ValueError(message("model.norm", rule, norm))
 
 
+def check_precision(trainer: Trainer) -> None:
+    """Parameters in float32: penalties, the moving average and the judges need it.
+
+    Raises:
+        IncompatibleError: they are of half precision.
+    """
+    precision = trainer.precision
+    if precision in ("bf16-true", "16-true"):
+        mixed = precision.replace("true", "mixed")
+        raise IncompatibleError(
+            f"The GAN recipe does not work with trainer.precision={precision}: penalties and samples are computed in "
+            f"float32. Instead, take {mixed}."
+        )
+
+
 def check_strategy(trainer: Trainer, automatic: bool) -> None:
     """The strategies under which every parameter gets its gradient.
 

@@ -12,7 +12,7 @@ from lightning_losses import LossModule
 from lightning_losses.callbacks.manual import manual_step
 from lightning_losses.checks import check_number
 
-from .checks import check_criteria, check_schedule, check_strategy
+from .checks import check_criteria, check_precision, check_schedule, check_strategy
 from .data import Batch
 from .fid import check_inception
 from .judging import Judged
@@ -108,6 +108,7 @@ class GAN(Judged):
     def setup(self, stage: str) -> None:
         """Refuse what cannot work, by name."""
         check_strategy(self.trainer, self.automatic_optimization)
+        check_precision(self.trainer)
         check_inception(self.inception)
 
     def on_train_start(self) -> None:
