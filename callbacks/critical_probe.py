@@ -32,7 +32,7 @@ class CriticalProbe:
         """Search along one batch's gradient; NaN while the optimizer has no preconditioner yet, or is not known.
 
         Raises:
-            FloatingPointError: the gradient is not finite.
+            FloatingPointError: on all ranks, the loss of one is not finite, or the gradient.
         """
         parameters = replay.parameters
         stability = stability_of(replay.trained_by, {id(p): name for name, p in replay.model.named_parameters()})
