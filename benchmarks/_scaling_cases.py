@@ -162,13 +162,13 @@ MONITORS = {
         monitor=lambda: HessianTraceMonitor(every_n_steps=EVERY, sharpness=None),
     ),
     "HessianTraceMonitor, and lambda_max": Case(
-        lambda s: reduced(3 * (s.G + 3), 12, type="Double") + reduced(*5 * [s.P]),
-        "3 (G + 3), 12, **5 times P**",
+        lambda s: reduced(3 * (s.G + 3), 12, 1, type="Double") + reduced(*5 * [s.P]),
+        "3 (G + 3), 12, 1, **5 times P**",
         monitor=lambda: HessianTraceMonitor(every_n_steps=EVERY),
     ),
     "HessianTraceMonitor, and critical": Case(
-        lambda s: reduced(3 * (s.G + 3), 6, *SEARCH * [1], type="Double") + reduced(s.P),
-        "3 (G + 3), 6, **P**, and 1 a loss that the search asks for",
+        lambda s: reduced(3 * (s.G + 3), 6, 1, *SEARCH * [1], type="Double") + reduced(s.P),
+        "3 (G + 3), 6, 1, **P**, and 1 a loss that the search asks for",
         monitor=lambda: HessianTraceMonitor(every_n_steps=EVERY, sharpness="critical"),
         searches=True,
     ),

@@ -44,7 +44,7 @@ def test_loaders_have_the_sizes_asked_for() -> None:
     data.setup("fit")
     data.setup("test")
     batch = next(iter(data.train_dataloader()))
-    assert [tuple(part.shape) for part in batch] == [(4, 3, 48, 48), (4, MOST, 4), (4, MOST), (4,)]
+    assert [tuple(part.shape) for part in batch] == [(4, 3, 48, 48), (4, MOST, 4), (4, MOST)]
     loaders = data.train_dataloader(), data.val_dataloader(), data.test_dataloader()
     assert [len(loader) for loader in loaders] == [2, 2, 3]
 

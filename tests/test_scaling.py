@@ -45,7 +45,7 @@ NUMBERS = {
     "TermGradientMonitor at parameters": [T * T + 1],
     "NormalizedLossMonitor": [4 * T],
     "HessianTraceMonitor, the trace": [3 * (G + 3)],
-    "HessianTraceMonitor, and lambda_max": [3 * (G + 3), 12],
+    "HessianTraceMonitor, and lambda_max": [3 * (G + 3), 12, 1],
     "HessianTraceMonitor, and critical": [3 * (G + 3), 6],
     "FSDP2: GradNorm at features": [2 * T, T],
     "FSDP2: GradNorm in branches": [2 * T, T],

@@ -5,6 +5,7 @@ import socket
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from random import SystemRandom
 from typing import Any
 
 import torch
@@ -18,10 +19,7 @@ RANKS = 2
 
 def on_ranks(work: Callable[[int, Path], Any], folder: Path) -> list[Any]:
     """What `work`, a function of a module, returns on each rank; it gets the rank and the folder."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    mp.spawn(_work, args=(work, str(folder), port), nprocs=RANKS)
+    mp.spawn(_work, args=(work, str(folder), _free_port()), nprocs=RANKS)
     return [torch.load(folder / f"rank{rank}.pt", weights_only=False) for rank in range(RANKS)]
 
 
@@ -39,6 +37,15 @@ def train_or_refuse(cell: Cell, rank: int, folder: Path) -> Record | Exception:
         return train(cell, rank, folder)
     except Exception as error:
         return error.with_traceback(None)
+
+
+def _free_port() -> int:
+    """Below those that the system deals out: of these another process may get the same before the ranks listen."""
+    while True:
+        port = SystemRandom().randrange(20000, 32000)
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)):  # nobody listens
+                return port
 
 
 def _train_all(cells: Sequence[Cell], rank: int, folder: Path) -> dict[Cell, Record | Exception]:
