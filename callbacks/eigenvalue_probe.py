@@ -39,6 +39,7 @@ class EigenvalueProbe:
 
         Raises:
             IncompatibleError: the loss cannot be differentiated twice.
+            FloatingPointError: on all ranks, the loss of one is not finite.
         """
         parameters = replay.parameters
         try:

@@ -46,7 +46,7 @@ def eigen_plane(objective: Objective, parameters: Parameters, seed: int) -> Plan
     r"""The eigenvectors of the largest eigenvalues :math:`\lambda`, with :math:`\sqrt{2L/\lambda}` as their unit.
 
     At that distance :math:`L + \frac12 \lambda t^2` has doubled. L is the mean over the ranks, so that every product is
-    sent. None where the Hessian is not finite.
+    sent. None where the Hessian, or the loss of a rank, is not finite.
     """
     start = normal_like(parameters, torch.Generator().manual_seed(seed))
     try:
